@@ -1,0 +1,52 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace bertdist {
+
+// Files and folders that exist whole or not at all, whatever happens to the process or the machine in between: written
+// under a temporary name beside the target, fsynced, renamed. Every failure is an Error(output).
+
+void write_file_atomically(const std::filesystem::path& target, std::string_view content);
+
+// A temporary path beside `target` for a writer of its own (HDF5, a stream); commit() puts it in the target's place.
+// Without commit() the destructor removes it.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path target);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  const std::filesystem::path& temporary_path() const { return temporary_; }
+  void commit();
+
+ private:
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  bool committed_ = false;
+};
+
+// The same for a folder; commit() replaces a folder that already stands at the target.
+class AtomicDirectory {
+ public:
+  explicit AtomicDirectory(std::filesystem::path target);
+  ~AtomicDirectory();
+  AtomicDirectory(const AtomicDirectory&) = delete;
+  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
+
+  const std::filesystem::path& temporary_path() const { return temporary_; }
+  void commit();
+
+ private:
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  bool committed_ = false;
+};
+
+// Creates the folder and its parents.
+void make_directories(const std::filesystem::path& path);
+
+}  // namespace bertdist

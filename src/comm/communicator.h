@@ -1,0 +1,87 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bertdist {
+
+enum class DType { float32, float64, int64 };
+enum class ReduceOp { sum, max };
+
+// Raw host memory that a collective reads and writes in place; the caller owns it.
+struct Buffer {
+  void* data;
+  std::size_t count;  // elements
+  DType dtype;
+};
+
+inline Buffer buffer_of(std::span<float> values) { return {values.data(), values.size(), DType::float32}; }
+inline Buffer buffer_of(std::span<double> values) { return {values.data(), values.size(), DType::float64}; }
+inline Buffer buffer_of(std::span<std::int64_t> values) { return {values.data(), values.size(), DType::int64}; }
+
+using Bytes = std::vector<std::byte>;
+
+// The ranks of one job. Each collective must be called by every rank, in the same order and with the same `what`, which
+// names the call in errors ("gradients", "evaluation logits"). Counts must agree except where said. A call that the
+// others do not join within the timeout, or join with another call, throws Error(communication).
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  virtual int rank() const = 0;
+  virtual int world_size() const = 0;
+  virtual int local_rank() const = 0;         // among the ranks of this host
+  virtual int local_world_size() const = 0;   // ranks on this host
+  virtual std::string_view name() const = 0;  // "one process", "MPI"
+
+  // In place. A sum is taken in the order of ranks, so its bits depend neither on how a buffer is split into calls nor
+  // on the network.
+  virtual void all_reduce(Buffer buffer, ReduceOp op, std::string_view what) = 0;
+  // In place, from `root` to all.
+  virtual void broadcast(std::span<std::byte> bytes, int root, std::string_view what) = 0;
+  // Any size on each rank. Root gets one entry a rank, in the order of ranks; the others get nothing.
+  virtual std::vector<Bytes> gather_to_root(std::span<const std::byte> bytes, int root, std::string_view what) = 0;
+  // Any size on each rank; every rank gets one entry a rank, in the order of ranks.
+  virtual std::vector<Bytes> all_gather(std::span<const std::byte> bytes, std::string_view what) = 0;
+  virtual void barrier(std::string_view what) = 0;
+
+  // Ends the whole job at once with this exit code, on every rank. May be called by one rank alone.
+  [[noreturn]] virtual void abort(int exit_code) = 0;
+};
+
+struct CommunicatorOptions {
+  std::chrono::duration<double> timeout{120};
+};
+
+// Owns MPI's lifetime: made first in main and destroyed last. Without a launcher (mpirun, srun --mpi=pmix) it does not
+// touch MPI at all and the job is one process.
+class MpiSession {
+ public:
+  MpiSession();
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+  // All ranks, outlived by the session.
+  std::unique_ptr<Communicator> world(const CommunicatorOptions& options) const;
+
+ private:
+  bool initialized_ = false;
+};
+
+// Text of any size from root to all.
+std::string broadcast_text(Communicator& communicator, std::string text, int root, std::string_view what);
+
+// Throws on every rank Error(communication) naming the first rank whose `value` differs from rank 0's.
+void require_same_on_all_ranks(Communicator& communicator, std::string_view value, std::string_view what);
+
+}  // namespace bertdist
