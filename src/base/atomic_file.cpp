@@ -17,13 +17,15 @@ namespace {
 
 [[noreturn]] void fail(std::string_view action, const fs::path& path, int error) {
   throw Error(ExitCode::output, fmt::format("cannot {} '{}': {}", action, path.string(), std::strerror(error)),
-              error == ENOSPC || error == EDQUOT ? "the disk or the quota is full; free some space or choose another place"
-                                                 : "check that the folder exists and that you may write there");
+              error == ENOSPC || error == EDQUOT
+                  ? "the disk or the quota is full; free some space or choose another place"
+                  : "check that the folder exists and that you may write there");
 }
 
 class FileDescriptor {
  public:
-  FileDescriptor(const fs::path& path, int flags, mode_t mode = 0) : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
+  FileDescriptor(const fs::path& path, int flags, mode_t mode = 0)
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
   ~FileDescriptor() {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -43,7 +45,9 @@ void fsync_path(const fs::path& path) {
   if (!file.is_open() || (::fsync(file.get()) != 0 && errno != EINVAL)) fail("sync", path, errno);
 }
 
-fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+fs::path parent_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
 
 fs::path temporary_name(const fs::path& target) {
   return parent_of(target) / fmt::format(".{}.{}.tmp", target.filename().string(), ::getpid());

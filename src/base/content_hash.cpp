@@ -12,7 +12,9 @@
 
 namespace bertdist {
 
-ContentHash::ContentHash() : state_(XXH3_createState()) { XXH3_128bits_reset(state_.get()); }
+ContentHash::ContentHash() : state_(XXH3_createState()) {
+  XXH3_128bits_reset(state_.get());
+}
 
 ContentHash& ContentHash::update(std::span<const std::byte> bytes) {
   XXH3_128bits_update(state_.get(), bytes.data(), bytes.size());
@@ -39,7 +41,8 @@ std::string hash_file(const std::filesystem::path& path) {
     file.read(block.data(), static_cast<std::streamsize>(block.size()));
     hash.update(std::as_bytes(std::span(block.data(), static_cast<std::size_t>(file.gcount()))));
   }
-  if (!file.eof()) throw Error(ExitCode::data, fmt::format("cannot read '{}': {}", path.string(), std::strerror(errno)));
+  if (!file.eof())
+    throw Error(ExitCode::data, fmt::format("cannot read '{}': {}", path.string(), std::strerror(errno)));
   return hash.hex();
 }
 

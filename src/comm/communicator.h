@@ -21,9 +21,15 @@ struct Buffer {
   DType dtype;
 };
 
-inline Buffer buffer_of(std::span<float> values) { return {values.data(), values.size(), DType::float32}; }
-inline Buffer buffer_of(std::span<double> values) { return {values.data(), values.size(), DType::float64}; }
-inline Buffer buffer_of(std::span<std::int64_t> values) { return {values.data(), values.size(), DType::int64}; }
+inline Buffer buffer_of(std::span<float> values) {
+  return {values.data(), values.size(), DType::float32};
+}
+inline Buffer buffer_of(std::span<double> values) {
+  return {values.data(), values.size(), DType::float64};
+}
+inline Buffer buffer_of(std::span<std::int64_t> values) {
+  return {values.data(), values.size(), DType::int64};
+}
 
 using Bytes = std::vector<std::byte>;
 

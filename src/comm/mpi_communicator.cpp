@@ -35,9 +35,12 @@ MPI_Datatype mpi_type<std::int64_t>() {
 
 MPI_Datatype mpi_type(DType dtype) {
   switch (dtype) {
-    case DType::float32: return mpi_type<float>();
-    case DType::float64: return mpi_type<double>();
-    case DType::int64: return mpi_type<std::int64_t>();
+    case DType::float32:
+      return mpi_type<float>();
+    case DType::float64:
+      return mpi_type<double>();
+    case DType::int64:
+      return mpi_type<std::int64_t>();
   }
   throw Error(ExitCode::internal, "unknown DType");
 }
@@ -47,7 +50,8 @@ void check(int status, std::string_view call, std::string_view what) {
   std::array<char, MPI_MAX_ERROR_STRING> text{};
   int length = 0;
   MPI_Error_string(status, text.data(), &length);
-  throw Error(ExitCode::communication, fmt::format("{} of {} failed: {}", call, what, std::string(text.data(), length)));
+  throw Error(ExitCode::communication,
+              fmt::format("{} of {} failed: {}", call, what, std::string(text.data(), length)));
 }
 
 // The part of `count` elements that rank `part` of `parts` sums.
@@ -100,9 +104,10 @@ void MpiCommunicator::require_same_call(std::string_view call, std::string_view 
   check(MPI_Iallreduce(MPI_IN_PLACE, header.data(), header.size(), MPI_UINT64_T, MPI_MAX, comm_, &request), call, what);
   wait(request, call, what);
   if (header[0] == ~header[1] && header[2] == ~header[3]) return;
-  throw Error(ExitCode::communication,
-              fmt::format("the ranks are not in the same call: this one is in {} of {} with {} elements", call, what, size),
-              "this is a defect, or the ranks run different versions of bertdist");
+  throw Error(
+      ExitCode::communication,
+      fmt::format("the ranks are not in the same call: this one is in {} of {} with {} elements", call, what, size),
+      "this is a defect, or the ranks run different versions of bertdist");
 }
 
 template <typename T>
@@ -145,9 +150,12 @@ void MpiCommunicator::sum_in_rank_order(Buffer buffer, std::string_view what) {
     }
   };
   switch (buffer.dtype) {
-    case DType::float32: return in_pieces(static_cast<float*>(buffer.data));
-    case DType::float64: return in_pieces(static_cast<double*>(buffer.data));
-    case DType::int64: return in_pieces(static_cast<std::int64_t*>(buffer.data));
+    case DType::float32:
+      return in_pieces(static_cast<float*>(buffer.data));
+    case DType::float64:
+      return in_pieces(static_cast<double*>(buffer.data));
+    case DType::int64:
+      return in_pieces(static_cast<std::int64_t*>(buffer.data));
   }
 }
 
@@ -156,8 +164,8 @@ void MpiCommunicator::all_reduce(Buffer buffer, ReduceOp op, std::string_view wh
   if (op == ReduceOp::sum) return sum_in_rank_order(buffer, what);
   if (buffer.count > kMaxCount) throw Error(ExitCode::internal, "all_reduce(max) of more than 2^28 elements");
   MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Iallreduce(MPI_IN_PLACE, buffer.data, static_cast<int>(buffer.count), mpi_type(buffer.dtype), MPI_MAX, comm_,
-                       &request),
+  check(MPI_Iallreduce(MPI_IN_PLACE, buffer.data, static_cast<int>(buffer.count), mpi_type(buffer.dtype), MPI_MAX,
+                       comm_, &request),
         "all_reduce", what);
   wait(request, "all_reduce", what);
 }

@@ -4,6 +4,8 @@
 
 namespace bertdist {
 
-void OneProcessCommunicator::abort(int exit_code) { std::_Exit(exit_code); }
+void OneProcessCommunicator::abort(int exit_code) {
+  std::_Exit(exit_code);
+}
 
 }  // namespace bertdist

@@ -47,7 +47,8 @@ TEST_P(CommunicatorTest, BucketsAndOneBufferGiveTheSameBits) {
 
 TEST_P(CommunicatorTest, MaxEqualsPlainMpi) {
   std::vector<std::int64_t> values(GetParam());
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int64_t>((i * 7919 + rank_ * 104729) % 1000);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<std::int64_t>((i * 7919 + rank_ * 104729) % 1000);
   std::vector<std::int64_t> expected(values.size());
   MPI_Allreduce(values.data(), expected.data(), static_cast<int>(values.size()), MPI_INT64_T, MPI_MAX, MPI_COMM_WORLD);
   communicator_.all_reduce(buffer_of(std::span(values)), ReduceOp::max, "test");

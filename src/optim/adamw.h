@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+
+#include "optim/flat_parameters.h"
+
+namespace bertdist {
+
+struct AdamWOptions {
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double weight_decay = 0.0;
+};
+
+// AdamW with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2), as torch.optim.AdamW computes it, on
+// the flat buffers; libtorch's fused kernel does the work.
+class AdamW {
+ public:
+  // Keeps a reference to the parameters, which must outlive it.
+  AdamW(FlatParameters& parameters, const AdamWOptions& options);
+
+  // One update of every parameter from parameters.gradients().
+  void step(double learning_rate);
+
+  // The state that a checkpoint holds: moments of [num_elements] and the number of updates done.
+  const at::Tensor& exp_avg() const { return exp_avg_; }
+  const at::Tensor& exp_avg_sq() const { return exp_avg_sq_; }
+  std::int64_t num_updates() const { return num_updates_; }
+  void set_num_updates(std::int64_t num_updates);
+
+ private:
+  void update(std::int64_t offset, std::int64_t count, double learning_rate, double weight_decay);
+
+  FlatParameters& parameters_;
+  AdamWOptions options_;
+  std::int64_t num_updates_ = 0;
+  at::Tensor exp_avg_;
+  at::Tensor exp_avg_sq_;
+  at::Tensor state_step_;  // float32 scalar, as the fused kernel wants it
+};
+
+// Scales the gradients in place so that their 2-norm is at most max_norm, as torch.nn.utils.clip_grad_norm_ does; no
+// limit where max_norm is 0. Returns the norm before clipping, which is not finite when any gradient is not.
+double clip_grad_norm(FlatParameters& parameters, double max_norm);
+
+}  // namespace bertdist

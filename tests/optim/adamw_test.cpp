@@ -1,0 +1,111 @@
+#include "optim/adamw.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace bertdist {
+namespace {
+
+std::vector<TrainableParameter> make_parameters() {
+  at::manual_seed(1);
+  std::vector<TrainableParameter> parameters;
+  parameters.push_back({"layer.bias", at::randn({7})});
+  parameters.push_back({"layer.weight", at::randn({7, 5})});
+  parameters.push_back({"LayerNorm.weight", at::randn({7})});
+  parameters.push_back({"classifier.weight", at::randn({2, 7})});
+  for (TrainableParameter& parameter : parameters) parameter.tensor.requires_grad_(true);
+  return parameters;
+}
+
+// One parameter's AdamW in double precision, straight from the paper's algorithm 2.
+struct ReferenceAdamW {
+  std::vector<double> value, m, v;
+  int step = 0;
+
+  explicit ReferenceAdamW(const at::Tensor& tensor) {
+    const at::Tensor flat = tensor.detach().flatten().to(at::kDouble);
+    value.assign(flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel());
+    m.resize(value.size());
+    v.resize(value.size());
+  }
+  void update(const at::Tensor& gradient, double lr, const AdamWOptions& o, double weight_decay) {
+    ++step;
+    const at::Tensor g = gradient.flatten().to(at::kDouble);
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      const double grad = g[static_cast<std::int64_t>(i)].item<double>();
+      value[i] -= lr * weight_decay * value[i];
+      m[i] = o.adam_beta1 * m[i] + (1 - o.adam_beta1) * grad;
+      v[i] = o.adam_beta2 * v[i] + (1 - o.adam_beta2) * grad * grad;
+      const double m_hat = m[i] / (1 - std::pow(o.adam_beta1, step));
+      const double v_hat = v[i] / (1 - std::pow(o.adam_beta2, step));
+      value[i] -= lr * m_hat / (std::sqrt(v_hat) + o.adam_epsilon);
+    }
+  }
+};
+
+TEST(AdamW, FollowsThePaperAndDecaysWhatHuggingFaceDecays) {
+  std::vector<TrainableParameter> parameters = make_parameters();
+  const std::vector<bool> decayed{false, true, false, true};
+  std::vector<ReferenceAdamW> references;
+  for (const TrainableParameter& parameter : parameters) references.emplace_back(parameter.tensor);
+
+  FlatParameters flat(parameters);
+  const AdamWOptions options{.weight_decay = 0.1};
+  AdamW optimizer(flat, options);
+  for (int step = 0; step < 20; ++step) {
+    flat.zero_gradients();
+    for (TrainableParameter& parameter : parameters) parameter.tensor.mutable_grad().normal_();
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      references[i].update(parameters[i].tensor.grad(), 1e-2, options, decayed[i] ? options.weight_decay : 0.0);
+    }
+    optimizer.step(1e-2);
+  }
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const at::Tensor value = parameters[i].tensor.detach().flatten();
+    for (std::int64_t j = 0; j < value.numel(); ++j) {
+      EXPECT_NEAR(value[j].item<double>(), references[i].value[static_cast<std::size_t>(j)], 2e-6)
+          << parameters[i].name << " " << j;
+    }
+  }
+}
+
+TEST(FlatParameters, ParametersAndGradientsAreViewsOfTheBuffers) {
+  std::vector<TrainableParameter> parameters = make_parameters();
+  const at::Tensor before = parameters[1].tensor.detach().clone();
+  FlatParameters flat(parameters);
+  ASSERT_EQ(flat.num_elements(), 7 + 35 + 7 + 14);
+  EXPECT_EQ(flat.num_decayed_elements(), 35 + 14);
+  EXPECT_TRUE(at::equal(parameters[1].tensor, before));
+
+  (parameters[1].tensor * 2).sum().backward();
+  (parameters[1].tensor * 3).sum().backward();
+  const FlatParameters::Slice& slice = flat.slices()[0];
+  EXPECT_EQ(slice.name, "layer.weight");
+  EXPECT_TRUE(at::equal(FlatParameters::view(flat.gradients(), slice), at::full({7, 5}, 5.0)));
+  flat.zero_gradients();
+  EXPECT_EQ(parameters[1].tensor.grad().abs().sum().item<float>(), 0);
+  EXPECT_EQ(parameters[1].tensor.grad().data_ptr(), FlatParameters::view(flat.gradients(), slice).data_ptr());
+}
+
+TEST(ClipGradNorm, ScalesDownToTheLimitAndReturnsTheNormBefore) {
+  FlatParameters flat(make_parameters());
+  flat.gradients().fill_(3.0);
+  const double norm = 3.0 * std::sqrt(63.0);
+  EXPECT_NEAR(clip_grad_norm(flat, 1.0), norm, 1e-5);
+  EXPECT_NEAR(flat.gradients().norm().item<double>(), 1.0, 1e-6);
+  EXPECT_NEAR(clip_grad_norm(flat, 5.0), 1.0, 1e-6);
+  EXPECT_NEAR(clip_grad_norm(flat, 0.0), 1.0, 1e-6);
+  EXPECT_NEAR(flat.gradients().norm().item<double>(), 1.0, 1e-6);
+}
+
+TEST(ClipGradNorm, ReportsAGradientThatIsNotFinite) {
+  FlatParameters flat(make_parameters());
+  flat.gradients()[3] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(clip_grad_norm(flat, 1.0)));
+}
+
+}  // namespace
+}  // namespace bertdist
