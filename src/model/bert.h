@@ -1,0 +1,129 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/bert_config.h"
+#include "model/keyed_dropout.h"
+
+namespace bertdist {
+
+struct PackedLayout;
+
+// The sequences of a batch laid end to end: no padding, hence no mask.
+struct BertInput {
+  at::Tensor token_ids;       // int64 [tokens]
+  at::Tensor token_type_ids;  // int64 [tokens]
+  at::Tensor position_ids;    // int64 [tokens]
+  std::vector<std::int32_t>
+      cu_seqlens;                     // [batch + 1]: sequence i is the tokens from cu_seqlens[i] to cu_seqlens[i + 1]
+  std::vector<std::int64_t> row_ids;  // [batch]: the rows' numbers in the data set, which key their dropout masks
+};
+
+struct NamedParameter {
+  std::string name;   // Hugging Face's, such as "bert.encoder.layer.0.attention.self.query.weight"
+  at::Tensor tensor;  // shared with the model: change its data, gradient and requires_grad, never the handle
+};
+
+// What from_pretrained found; the caller tells the user.
+struct LoadReport {
+  std::vector<std::string> initialized;  // parameters that the files lack, drawn from the seed
+  std::vector<std::string> unused;       // tensors of the files that the model has no use for
+};
+
+struct PretrainedOptions {
+  std::vector<std::string> id2label;  // empty: config.json's
+  std::string problem_type;           // empty: config.json's
+  std::uint64_t seed = 42;            // of the head's initial weights
+};
+
+// The bottom of the network that training leaves as it is: the embeddings, then `num_layers` layers. It runs without a
+// graph for gradients and, unless `dropout`, without dropout.
+struct FrozenPrefix {
+  bool embeddings = false;
+  std::int64_t num_layers = 0;
+  bool dropout = false;
+};
+
+// BERT with a pooler and a linear classifier on its [CLS] token, as Hugging Face's class of this name.
+class BertForSequenceClassification {
+ public:
+  // Reads config.json and model.safetensors (or the shards of model.safetensors.index.json) of a folder into memory of
+  // the model's own. Throws Error(model) that names the file and the tensor.
+  static BertForSequenceClassification from_pretrained(const std::filesystem::path& folder,
+                                                       const PretrainedOptions& options, LoadReport& report);
+  // All weights N(0, initializer_range) from the seed, LayerNorms one, biases zero.
+  static BertForSequenceClassification from_config(BertConfig config, std::uint64_t seed);
+
+  BertForSequenceClassification(BertForSequenceClassification&&) = default;
+  BertForSequenceClassification& operator=(BertForSequenceClassification&&) = default;
+  BertForSequenceClassification(const BertForSequenceClassification&) = delete;
+  BertForSequenceClassification& operator=(const BertForSequenceClassification&) = delete;
+
+  const BertConfig& config() const { return config_; }
+  // In Hugging Face's order.
+  std::vector<NamedParameter>& parameters() { return parameters_; }
+  const std::vector<NamedParameter>& parameters() const { return parameters_; }
+
+  void set_frozen_prefix(const FrozenPrefix& prefix) { frozen_ = prefix; }
+  const FrozenPrefix& frozen_prefix() const { return frozen_; }
+  // Whether cls_hidden() of a row is the same at every step of a training, so that it may be kept.
+  bool cls_hidden_is_constant() const;
+
+  // Without `dropout` nothing is dropped (evaluation). A row's result does not depend on which others share its batch,
+  // but for the last bits. A batch may be empty. Throws Error(internal) where the input's parts do not fit together.
+  at::Tensor logits(const BertInput& input, const std::optional<Dropout>& dropout) const;  // [batch, num_labels]
+
+  // The two halves of logits(): the last layer's output at [CLS], and what follows it.
+  at::Tensor cls_hidden(const BertInput& input, const std::optional<Dropout>& dropout) const;  // [batch, hidden]
+  at::Tensor head_logits(const at::Tensor& cls_hidden, std::span<const std::int64_t> row_ids,
+                         const std::optional<Dropout>& dropout) const;  // [batch, num_labels]
+
+  // Writes config.json and model.safetensors, readable by transformers, into a folder that exists. Throws
+  // Error(output).
+  void save_pretrained(const std::filesystem::path& folder) const;
+
+ private:
+  struct Linear {
+    at::Tensor weight;  // [out, in]
+    at::Tensor bias;    // [out]
+  };
+  struct LayerNorm {
+    at::Tensor weight;  // [hidden]
+    at::Tensor bias;    // [hidden]
+  };
+  struct Layer {
+    Linear query, key, value;
+    Linear attention_output;
+    LayerNorm attention_layer_norm;
+    Linear intermediate;
+    Linear output;
+    LayerNorm output_layer_norm;
+  };
+
+  BertForSequenceClassification(BertConfig config, std::vector<NamedParameter> parameters);
+
+  at::Tensor embed(const BertInput& input, const PackedLayout& layout, const std::optional<Dropout>& dropout) const;
+  at::Tensor run_layer(std::int64_t index, const at::Tensor& hidden, const PackedLayout& layout,
+                       const std::optional<Dropout>& dropout) const;
+  at::Tensor normalize(const at::Tensor& hidden, const LayerNorm& layer_norm) const;
+
+  BertConfig config_;
+  std::vector<NamedParameter> parameters_;
+  at::Tensor word_embeddings_;        // [vocab, hidden]
+  at::Tensor position_embeddings_;    // [positions, hidden]
+  at::Tensor token_type_embeddings_;  // [types, hidden]
+  LayerNorm embeddings_layer_norm_;
+  std::vector<Layer> layers_;
+  Linear pooler_;
+  Linear classifier_;
+  FrozenPrefix frozen_;
+};
+
+}  // namespace bertdist
