@@ -1,0 +1,169 @@
+#include "model/bert.h"
+
+#include <c10/core/GradMode.h>
+
+#include <utility>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "model/attention.h"
+#include "model/bert_parameters.h"
+#include "model/safetensors.h"
+
+namespace bertdist {
+
+namespace {
+
+// The parameters in the order in which bert_parameter_specs names them.
+class Taker {
+ public:
+  explicit Taker(const std::vector<NamedParameter>& parameters) : parameters_(parameters) {}
+
+  at::Tensor next() { return parameters_.at(index_++).tensor; }
+  template <typename Pair>
+  Pair next_pair() {
+    at::Tensor weight = next();
+    return {std::move(weight), next()};
+  }
+
+ private:
+  const std::vector<NamedParameter>& parameters_;
+  std::size_t index_ = 0;
+};
+
+at::Tensor activate(const at::Tensor& x, const std::string& hidden_act) {
+  if (hidden_act == "gelu" || hidden_act == "gelu_python") return at::gelu(x);
+  if (hidden_act == "relu") return at::relu(x);
+  if (hidden_act == "silu" || hidden_act == "swish") return at::silu(x);
+  return at::gelu(x, "tanh");  // gelu_new, gelu_fast, gelu_pytorch_tanh, gelu_python_tanh: one formula, many names
+}
+
+}  // namespace
+
+BertForSequenceClassification::BertForSequenceClassification(BertConfig config, std::vector<NamedParameter> parameters)
+    : config_(std::move(config)), parameters_(std::move(parameters)) {
+  Taker taker(parameters_);
+  word_embeddings_ = taker.next();
+  position_embeddings_ = taker.next();
+  token_type_embeddings_ = taker.next();
+  embeddings_layer_norm_ = taker.next_pair<LayerNorm>();
+  for (std::int64_t index = 0; index < config_.num_hidden_layers; ++index) {
+    Layer& layer = layers_.emplace_back();
+    layer.query = taker.next_pair<Linear>();
+    layer.key = taker.next_pair<Linear>();
+    layer.value = taker.next_pair<Linear>();
+    layer.attention_output = taker.next_pair<Linear>();
+    layer.attention_layer_norm = taker.next_pair<LayerNorm>();
+    layer.intermediate = taker.next_pair<Linear>();
+    layer.output = taker.next_pair<Linear>();
+    layer.output_layer_norm = taker.next_pair<LayerNorm>();
+  }
+  pooler_ = taker.next_pair<Linear>();
+  classifier_ = taker.next_pair<Linear>();
+}
+
+bool BertForSequenceClassification::cls_hidden_is_constant() const {
+  const bool drops = config_.hidden_dropout_prob > 0 || config_.attention_probs_dropout_prob > 0;
+  return frozen_.embeddings && frozen_.num_layers == config_.num_hidden_layers && !(frozen_.dropout && drops);
+}
+
+at::Tensor BertForSequenceClassification::normalize(const at::Tensor& hidden, const LayerNorm& layer_norm) const {
+  return at::layer_norm(hidden, {config_.hidden_size}, layer_norm.weight, layer_norm.bias, config_.layer_norm_eps);
+}
+
+at::Tensor BertForSequenceClassification::embed(const BertInput& input, const PackedLayout& layout,
+                                                const std::optional<Dropout>& dropout) const {
+  const auto look_up = [&](const at::Tensor& table, const at::Tensor& ids, std::int64_t padding_id) {
+    return at::embedding(table, ids.index_select(0, layout.token_order), padding_id);
+  };
+  const at::Tensor words = look_up(word_embeddings_, input.token_ids, config_.pad_token_id.value_or(-1));
+  const at::Tensor types = look_up(token_type_embeddings_, input.token_type_ids, -1);
+  const at::Tensor positions = look_up(position_embeddings_, input.position_ids, -1);
+  const at::Tensor hidden = normalize(words + types + positions, embeddings_layer_norm_);
+  if (!dropout) return hidden;
+  return keyed_dropout(hidden, config_.hidden_dropout_prob, *dropout, DropoutSite::embeddings(), layout.row_ids,
+                       layout.element_offsets(config_.hidden_size, false));
+}
+
+// [tokens, hidden] to the same; of the last layer only what [CLS] needs, [batch, hidden]: every token's key and value,
+// but the query and all that follows of the first tokens alone.
+at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at::Tensor& hidden,
+                                                    const PackedLayout& layout,
+                                                    const std::optional<Dropout>& dropout) const {
+  const Layer& layer = layers_[index];
+  const bool first_token_only = index + 1 == config_.num_hidden_layers;
+  const std::vector<std::int64_t> offsets = layout.element_offsets(config_.hidden_size, first_token_only);
+  const auto drop = [&](const at::Tensor& x, DropoutSite site) {
+    return dropout ? keyed_dropout(x, config_.hidden_dropout_prob, *dropout, site, layout.row_ids, offsets) : x;
+  };
+  std::optional<AttentionDropout> attention_dropout;
+  if (dropout && config_.attention_probs_dropout_prob > 0) {
+    attention_dropout = {config_.attention_probs_dropout_prob, *dropout, DropoutSite::attention_probs(index)};
+  }
+
+  const at::Tensor input = first_token_only ? hidden.index_select(0, layout.first_tokens) : hidden;
+  const at::Tensor query = at::linear(input, layer.query.weight, layer.query.bias);
+  const at::Tensor key = at::linear(hidden, layer.key.weight, layer.key.bias);
+  const at::Tensor value = at::linear(hidden, layer.value.weight, layer.value.bias);
+  const at::Tensor context =
+      packed_attention(query, key, value, layout, config_.num_attention_heads, first_token_only, attention_dropout);
+  const at::Tensor projected = at::linear(context, layer.attention_output.weight, layer.attention_output.bias);
+  const at::Tensor attended =
+      normalize(drop(projected, DropoutSite::attention_output(index)) + input, layer.attention_layer_norm);
+
+  const at::Tensor intermediate =
+      activate(at::linear(attended, layer.intermediate.weight, layer.intermediate.bias), config_.hidden_act);
+  const at::Tensor output = at::linear(intermediate, layer.output.weight, layer.output.bias);
+  return normalize(drop(output, DropoutSite::output(index)) + attended, layer.output_layer_norm);
+}
+
+at::Tensor BertForSequenceClassification::cls_hidden(const BertInput& input,
+                                                     const std::optional<Dropout>& dropout) const {
+  const std::int64_t num_tokens = input.token_ids.numel();
+  if (input.token_type_ids.numel() != num_tokens || input.position_ids.numel() != num_tokens) {
+    throw Error(ExitCode::internal, "token_ids, token_type_ids and position_ids differ in length");
+  }
+  const PackedLayout layout = make_layout(input.cu_seqlens, input.row_ids, num_tokens, word_embeddings_.device());
+  if (layout.batch_size() == 0) return at::zeros({0, config_.hidden_size}, word_embeddings_.options());
+
+  const std::optional<Dropout> frozen_dropout = frozen_.dropout ? dropout : std::nullopt;
+  const bool record = c10::GradMode::is_enabled();
+  at::Tensor hidden;
+  {
+    const c10::AutoGradMode grad_mode(record && !frozen_.embeddings);
+    hidden = embed(input, layout, frozen_.embeddings ? frozen_dropout : dropout);
+  }
+  for (std::int64_t index = 0; index < config_.num_hidden_layers; ++index) {
+    const bool frozen = index < frozen_.num_layers;
+    const c10::AutoGradMode grad_mode(record && !frozen);
+    hidden = run_layer(index, hidden, layout, frozen ? frozen_dropout : dropout);
+  }
+  return hidden.index_select(0, layout.row_restore);
+}
+
+at::Tensor BertForSequenceClassification::head_logits(const at::Tensor& cls_hidden,
+                                                      std::span<const std::int64_t> row_ids,
+                                                      const std::optional<Dropout>& dropout) const {
+  if (cls_hidden.size(0) != static_cast<std::int64_t>(row_ids.size())) {
+    throw Error(ExitCode::internal, "cls_hidden and row_ids differ in length");
+  }
+  const at::Tensor pooled = at::tanh(at::linear(cls_hidden, pooler_.weight, pooler_.bias));
+  const at::Tensor dropped =
+      dropout ? keyed_dropout(pooled, config_.head_dropout_prob(), *dropout, DropoutSite::classifier(), row_ids)
+              : pooled;
+  return at::linear(dropped, classifier_.weight, classifier_.bias);
+}
+
+at::Tensor BertForSequenceClassification::logits(const BertInput& input, const std::optional<Dropout>& dropout) const {
+  return head_logits(cls_hidden(input, dropout), input.row_ids, dropout);
+}
+
+void BertForSequenceClassification::save_pretrained(const std::filesystem::path& folder) const {
+  const std::string config = config_.to_json().dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+  write_file_atomically(folder / "config.json", config + "\n");
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const NamedParameter& parameter : parameters_) tensors.emplace_back(parameter.name, parameter.tensor);
+  save_safetensors(folder / "model.safetensors", tensors);
+}
+
+}  // namespace bertdist

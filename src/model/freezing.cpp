@@ -1,0 +1,137 @@
+#include "model/freezing.h"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <functional>
+#include <set>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace bertdist {
+
+namespace {
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row.back();
+}
+
+bool is_in_module(std::string_view name, std::string_view module) {
+  if (module.ends_with('.')) module.remove_suffix(1);
+  return name.starts_with(module) && (name.size() == module.size() || name[module.size()] == '.');
+}
+
+bool matches(const std::string& name, const std::string& pattern) {
+  return is_in_module(name, pattern) || ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+}
+
+// The parameters and modules whose names are most like the pattern.
+std::vector<std::string> nearest_names(const std::vector<NamedParameter>& parameters, const std::string& pattern) {
+  std::set<std::string> names;
+  for (const NamedParameter& parameter : parameters) {
+    for (std::string name = parameter.name;; name.resize(name.rfind('.'))) {
+      names.insert(name);
+      if (name.find('.') == std::string::npos) break;
+    }
+  }
+  std::vector<std::pair<std::size_t, std::string>> ranked;
+  for (const std::string& name : names) ranked.emplace_back(edit_distance(name, pattern), name);
+  std::sort(ranked.begin(), ranked.end());
+  std::vector<std::string> nearest;
+  for (std::size_t i = 0; i < std::min<std::size_t>(3, ranked.size()); ++i) nearest.push_back(ranked[i].second);
+  return nearest;
+}
+
+void check_spec(const BertForSequenceClassification& model, const FreezeSpec& spec) {
+  const std::int64_t num_layers = model.config().num_hidden_layers;
+  if (spec.kind == FreezeSpec::Kind::first_layers && (spec.first_layers < 0 || spec.first_layers > num_layers)) {
+    throw Error(ExitCode::configuration,
+                fmt::format("freeze: first_layers = {} of a model with {} layers", spec.first_layers, num_layers),
+                fmt::format("choose one of 0 to {}; the embeddings are frozen too", num_layers));
+  }
+  if (spec.kind != FreezeSpec::Kind::patterns) return;
+  for (const std::string& pattern : spec.patterns) {
+    const bool used = std::any_of(model.parameters().begin(), model.parameters().end(),
+                                  [&](const NamedParameter& parameter) { return matches(parameter.name, pattern); });
+    if (!used) {
+      throw Error(ExitCode::configuration, fmt::format("freeze: no parameter matches '{}'", pattern),
+                  fmt::format("names like it: {}; * stands for any text",
+                              fmt::join(nearest_names(model.parameters(), pattern), ", ")));
+    }
+  }
+}
+
+bool is_frozen(const std::string& name, const FreezeSpec& spec) {
+  switch (spec.kind) {
+    case FreezeSpec::Kind::none:
+      return false;
+    case FreezeSpec::Kind::base:
+      return is_in_module(name, "bert");
+    case FreezeSpec::Kind::base_except_pooler:
+      return is_in_module(name, "bert") && !is_in_module(name, "bert.pooler");
+    case FreezeSpec::Kind::embeddings:
+      return is_in_module(name, "bert.embeddings");
+    case FreezeSpec::Kind::first_layers:
+      for (std::int64_t layer = 0; layer < spec.first_layers; ++layer) {
+        if (is_in_module(name, fmt::format("bert.encoder.layer.{}", layer))) return true;
+      }
+      return is_in_module(name, "bert.embeddings");
+    case FreezeSpec::Kind::patterns:
+      return std::any_of(spec.patterns.begin(), spec.patterns.end(),
+                         [&](const std::string& pattern) { return matches(name, pattern); });
+  }
+  return false;
+}
+
+FrozenPrefix find_frozen_prefix(const BertForSequenceClassification& model, bool frozen_dropout) {
+  const auto all_frozen = [&](const std::string& module) {
+    return std::none_of(model.parameters().begin(), model.parameters().end(), [&](const NamedParameter& parameter) {
+      return is_in_module(parameter.name, module) && parameter.tensor.requires_grad();
+    });
+  };
+  FrozenPrefix prefix{all_frozen("bert.embeddings"), 0, frozen_dropout};
+  while (prefix.embeddings && prefix.num_layers < model.config().num_hidden_layers &&
+         all_frozen(fmt::format("bert.encoder.layer.{}", prefix.num_layers))) {
+    ++prefix.num_layers;
+  }
+  return prefix;
+}
+
+}  // namespace
+
+Freezing apply_freezing(BertForSequenceClassification& model, const FreezeSpec& spec, bool frozen_dropout) {
+  check_spec(model, spec);
+  const auto frozen = [&](const NamedParameter& parameter) { return is_frozen(parameter.name, spec); };
+  if (std::all_of(model.parameters().begin(), model.parameters().end(), frozen)) {
+    throw Error(ExitCode::configuration, "freeze: every parameter is frozen, which leaves nothing to train",
+                "leave at least the classifier out: freeze = \"base\"");
+  }
+  Freezing freezing;
+  for (NamedParameter& parameter : model.parameters()) {
+    const bool trainable = !frozen(parameter);
+    parameter.tensor.set_requires_grad(trainable);
+    const std::int64_t num_elements = parameter.tensor.numel();
+    freezing.parameters.push_back({parameter.name, parameter.tensor.sizes().vec(), num_elements, trainable});
+    freezing.num_total += num_elements;
+    if (trainable) freezing.num_trainable += num_elements;
+  }
+  model.set_frozen_prefix(find_frozen_prefix(model, frozen_dropout));
+  freezing.num_frozen_layers = model.frozen_prefix().num_layers;
+  return freezing;
+}
+
+}  // namespace bertdist

@@ -1,0 +1,121 @@
+#include "model/keyed_dropout.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "base/error.h"
+#include "base/philox.h"
+
+// One body, compiled for several processors and chosen when the program starts. Sanitizers cannot run the resolvers,
+// which are called before their own start-up.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+#define BERTDIST_TARGET_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define BERTDIST_TARGET_CLONES
+#endif
+
+namespace bertdist {
+
+namespace {
+
+constexpr int num_lanes = 16;
+constexpr int group_size = 64;  // elements that num_lanes blocks of four words make
+
+struct MaskRule {
+  std::uint32_t drop_below;
+  float scale;
+};
+
+std::uint32_t low(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value);
+}
+std::uint32_t high(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value >> 32);
+}
+
+PhiloxKey row_key(const Dropout& dropout, std::int64_t row_id) {
+  const auto row = static_cast<std::uint64_t>(row_id);
+  const PhiloxCounter words =
+      philox4x32({low(row), high(row), low(dropout.step), high(dropout.step)}, {low(dropout.seed), high(dropout.seed)});
+  return {words[0], words[1]};
+}
+
+// Groups first to last - 1 of one row into mask, group_size values each. philox4x32 with its words as arrays over
+// lanes: the shape that the compiler turns into vector instructions.
+BERTDIST_TARGET_CLONES
+void fill_groups(float* mask, std::int64_t first, std::int64_t last, std::uint32_t site, std::uint32_t key0,
+                 std::uint32_t key1, std::uint32_t drop_below, float scale) {
+  for (std::int64_t group = first; group < last; ++group, mask += group_size) {
+    const std::uint64_t block = static_cast<std::uint64_t>(group) * num_lanes;  // a multiple of 16: lanes never carry
+    alignas(64) std::uint32_t word0[num_lanes], word1[num_lanes], word2[num_lanes], word3[num_lanes];
+    for (int lane = 0; lane < num_lanes; ++lane) {
+      word0[lane] = static_cast<std::uint32_t>(block) + static_cast<std::uint32_t>(lane);
+      word1[lane] = static_cast<std::uint32_t>(block >> 32);
+      word2[lane] = site;
+      word3[lane] = 0;
+    }
+    std::uint32_t round_key0 = key0, round_key1 = key1;
+    for (int round = 0; round < 10; ++round) {
+      for (int lane = 0; lane < num_lanes; ++lane) {
+        const std::uint64_t product0 = std::uint64_t{0xD2511F53} * word0[lane];
+        const std::uint64_t product1 = std::uint64_t{0xCD9E8D57} * word2[lane];
+        word0[lane] = static_cast<std::uint32_t>(product1 >> 32) ^ word1[lane] ^ round_key0;
+        word1[lane] = static_cast<std::uint32_t>(product1);
+        word2[lane] = static_cast<std::uint32_t>(product0 >> 32) ^ word3[lane] ^ round_key1;
+        word3[lane] = static_cast<std::uint32_t>(product0);
+      }
+      round_key0 += 0x9E3779B9;
+      round_key1 += 0xBB67AE85;
+    }
+    for (int lane = 0; lane < num_lanes; ++lane) {
+      mask[lane] = word0[lane] < drop_below ? 0.0f : scale;
+      mask[lane + num_lanes] = word1[lane] < drop_below ? 0.0f : scale;
+      mask[lane + 2 * num_lanes] = word2[lane] < drop_below ? 0.0f : scale;
+      mask[lane + 3 * num_lanes] = word3[lane] < drop_below ? 0.0f : scale;
+    }
+  }
+}
+
+void fill_row(float* mask, std::int64_t num_elements, PhiloxKey key, DropoutSite site, const MaskRule& rule) {
+  const std::int64_t whole_groups = num_elements / group_size;
+  fill_groups(mask, 0, whole_groups, site.id, key[0], key[1], rule.drop_below, rule.scale);
+  if (num_elements % group_size != 0) {
+    std::array<float, group_size> rest;
+    fill_groups(rest.data(), whole_groups, whole_groups + 1, site.id, key[0], key[1], rule.drop_below, rule.scale);
+    std::copy_n(rest.begin(), num_elements % group_size, mask + whole_groups * group_size);
+  }
+}
+
+}  // namespace
+
+at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
+                         std::span<const std::int64_t> row_ids, std::span<const std::int64_t> offsets) {
+  if (offsets.size() != row_ids.size() + 1 || offsets.front() != 0 || offsets.back() != x.numel()) {
+    throw Error(ExitCode::internal, "the rows of a dropout mask do not fit its tensor");
+  }
+  if (p == 0.0) return x;
+  const MaskRule rule{static_cast<std::uint32_t>(std::min(p * 0x1p32, 0x1p32 - 1)),
+                      static_cast<float>(1.0 / (1.0 - p))};
+  at::Tensor mask = at::empty(x.sizes(), at::kFloat);
+  float* values = mask.mutable_data_ptr<float>();
+  at::parallel_for(0, static_cast<std::int64_t>(row_ids.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      fill_row(values + offsets[row], offsets[row + 1] - offsets[row], row_key(dropout, row_ids[row]), site, rule);
+    }
+  });
+  return x * mask.to(x.device(), x.scalar_type());
+}
+
+at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
+                         std::span<const std::int64_t> row_ids) {
+  const auto num_rows = static_cast<std::int64_t>(row_ids.size());
+  std::vector<std::int64_t> offsets(row_ids.size() + 1, 0);
+  for (std::int64_t row = 1; row <= num_rows; ++row) offsets[row] = x.numel() / num_rows * row;
+  return keyed_dropout(x, p, dropout, site, row_ids, offsets);
+}
+
+}  // namespace bertdist
