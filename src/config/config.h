@@ -12,7 +12,16 @@ namespace bertdist {
 enum class Command { train, prepare, tokenize, evaluate, predict };
 
 std::string_view command_name(Command command);
-std::optional<Command> command_from_name(std::string_view name);
+
+// `bertdist [command] [--help] [--version] [--key value ...]`, taken apart; without a command it is train. Throws
+// Error(configuration) for an unknown command.
+struct Invocation {
+  Command command = Command::train;
+  bool help = false;
+  bool version = false;
+  std::vector<std::string> arguments;  // what follows the command's name
+};
+Invocation parse_invocation(std::vector<std::string> arguments);
 
 // Everything that decides a run. A member's name is its key in a TOML file and, after "--", on the command line; the
 // names and, except where docs/configuration.md says otherwise, the defaults are those of Hugging Face's

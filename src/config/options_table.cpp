@@ -1,0 +1,281 @@
+#include <algorithm>
+
+#include "config/option.h"
+
+namespace bertdist {
+namespace {
+
+constexpr Commands kTrain = only(Command::train);
+constexpr Commands kEvaluate = only(Command::evaluate);
+constexpr Commands kPredict = only(Command::predict);
+constexpr Commands kTrains = kTrain | only(Command::prepare);
+constexpr Commands kScores = kTrains | kEvaluate;              // reads texts and their labels
+constexpr Commands kReads = kScores | kPredict;                // reads texts
+constexpr Commands kComputes = kTrain | kEvaluate | kPredict;  // runs the model
+
+constexpr Choices<Config::Strategy>::value_type kStrategies[] = {
+    {"no", Config::Strategy::no}, {"steps", Config::Strategy::steps}, {"epoch", Config::Strategy::epoch}};
+Choices<Config::Strategy> strategies() {
+  return {std::begin(kStrategies), std::end(kStrategies)};
+}
+
+using Options = std::vector<Option>;
+
+Options model_options() {
+  constexpr auto section = "Model";
+  return {
+      text_option({"model_name_or_path", section, kAllCommands,
+                   "The checkpoint to start from: a folder with config.json, model.safetensors and the tokenizer's "
+                   "files, or a name in the Hugging Face hub cache."},
+                  &Config::model_name_or_path, "DIR|NAME"),
+      word_option({"problem_type", section, kComputes, "What the classifier learns: one label a text."},
+                  &Config::problem_type, {"single_label_classification"}, {"multi_label_classification", "regression"}),
+      freeze_option({"freeze", section, kTrain,
+                     "The parameters that stay as they are: a part of the model by its name, the embeddings and the "
+                     "first k layers with {first_layers = k}, or a list of patterns of parameter names such as "
+                     "[\"bert.encoder.*\"], with * and ?."},
+                    &Config::freeze),
+      flag_option({"frozen_dropout", section, kTrain,
+                   "Keep dropout switched on in the frozen part, as the usual Python scripts do. It costs speed: the "
+                   "frozen part must then run in every epoch."},
+                  &Config::frozen_dropout),
+      optional_integer_option({"max_seq_length", section, kAllCommands,
+                               "Tokens of a row, special tokens included; longer rows are truncated."},
+                              &Config::max_seq_length, at_least(3))
+          .defaults_to("the model's positions"),
+      choice_option({"truncation_strategy", section, kAllCommands,
+                     "Where a pair of texts is too long: shorten the longer text first, or the first one only."},
+                    &Config::truncation_strategy,
+                    Choices<Config::Truncation>{{"longest_first", Config::Truncation::longest_first},
+                                                {"only_first", Config::Truncation::only_first}}),
+  };
+}
+
+Options file_options() {
+  constexpr auto section = "Data";
+  return {
+      path_option({"train_file", section, kTrains, "The rows to train on: CSV, TSV or JSONL."}, &Config::train_file,
+                  "FILE"),
+      path_option({"validation_file", section, kScores, "The rows to evaluate on while training."},
+                  &Config::validation_file, "FILE"),
+      path_option({"test_file", section, kReads,
+                   "train: the rows to evaluate the final model on, once; predict: the rows to label, - for the "
+                   "standard input."},
+                  &Config::test_file, "FILE"),
+      number_option({"validation_split", section, kTrains,
+                     "Without a validation_file: the share of train_file's rows to evaluate on instead of training, "
+                     "with the same share of each label, drawn by the seed."},
+                    &Config::validation_split, from_and_below(0, 1)),
+      choice_option({"format", section, kReads, "The files' format; auto goes by a file's extension."}, &Config::format,
+                    Choices<Config::Format>{{"auto", Config::Format::automatic},
+                                            {"csv", Config::Format::csv},
+                                            {"tsv", Config::Format::tsv},
+                                            {"jsonl", Config::Format::jsonl}}),
+      byte_option({"delimiter", section, kReads, "What stands between two columns of CSV or TSV."}, &Config::delimiter)
+          .defaults_to("\",\" in CSV, \"\\t\" in TSV"),
+      byte_option({"quote", section, kReads, "What quotes a field of CSV or TSV; \"\" where nothing is quoted."},
+                  &Config::quote),
+      flag_option({"header", section, kReads,
+                   "The first line of CSV or TSV names the columns. Without it columns go by position."},
+                  &Config::header),
+      choice_option(
+          {"encoding", section, kReads, "The files' encoding."}, &Config::encoding,
+          Choices<Config::Encoding>{{"utf-8", Config::Encoding::utf_8}, {"latin-1", Config::Encoding::latin_1}}),
+      column_option({"text_column", section, kReads, "The column of the texts."}, &Config::text_column),
+      column_option({"text_pair_column", section, kReads, "The column of the second texts, where rows are pairs."},
+                    &Config::text_pair_column),
+      column_option({"label_column", section, kScores, "The column of the labels."}, &Config::label_column),
+  };
+}
+
+Options row_options() {
+  constexpr auto section = "Data";
+  return {
+      id2label_option(
+          {"id2label", section, kReads,
+           "The labels' names: [\"no\", \"yes\"], or {0 = \"no\", 1 = \"yes\"}. Without names whole numbers "
+           "from 0 are ids, and other labels are numbered in sorted order."})
+          .defaults_to("from the data"),
+      label2id_option({"label2id", section, kReads, "The same the other way round: {no = 0, yes = 1}."})
+          .defaults_to("from id2label"),
+      optional_integer_option({"max_train_samples", section, kTrains, "Read at most so many rows of train_file."},
+                              &Config::max_train_samples, at_least(1))
+          .defaults_to("all"),
+      optional_integer_option({"max_eval_samples", section, kScores, "Read at most so many rows of validation_file."},
+                              &Config::max_eval_samples, at_least(1))
+          .defaults_to("all"),
+      optional_integer_option({"max_predict_samples", section, kReads, "Read at most so many rows of test_file."},
+                              &Config::max_predict_samples, at_least(1))
+          .defaults_to("all"),
+      choice_option({"on_bad_row", section, kReads,
+                     "A row that cannot be read ends the run, or is left out, counted and listed beside the cache."},
+                    &Config::on_bad_row,
+                    Choices<Config::BadRow>{{"fail", Config::BadRow::fail}, {"skip", Config::BadRow::skip}}),
+      path_option({"token_cache_dir", section, kReads, "Where tokenised files are kept for the next run."},
+                  &Config::token_cache_dir, "DIR")
+          .defaults_to("$XDG_CACHE_HOME/bertdist, or ~/.cache/bertdist"),
+  };
+}
+
+Options output_options() {
+  constexpr auto section = "Output";
+  return {
+      path_option({"output_dir", section, kTrain | kEvaluate,
+                   "train: the model, its checkpoints and logs; evaluate: eval_results.json."},
+                  &Config::output_dir, "DIR"),
+      flag_option({"overwrite_output_dir", section, kTrain, "Train into an output_dir that is not empty."},
+                  &Config::overwrite_output_dir),
+      optional_text_option({"resume_from_checkpoint", section, kTrain,
+                            "Go on from this checkpoint folder, or from output_dir's newest with \"latest\"."},
+                           &Config::resume_from_checkpoint, "DIR|latest"),
+      path_option({"output_file", section, kPredict, "Where the predictions go; .csv or .jsonl decides their format."},
+                  &Config::output_file, "FILE")
+          .defaults_to("standard output, as JSONL"),
+      columns_option({"output_columns", section, kPredict,
+                      "Columns of test_file to repeat beside the predictions, such as [\"id\"]."},
+                     &Config::output_columns),
+  };
+}
+
+Options batch_options() {
+  constexpr auto section = "Training";
+  return {
+      integer_option({"per_device_train_batch_size", section, kTrain, "Rows of one rank's batch."},
+                     &Config::per_device_train_batch_size, at_least(1)),
+      integer_option({"per_device_eval_batch_size", section, kComputes, "The same in evaluation and prediction."},
+                     &Config::per_device_eval_batch_size, at_least(1)),
+      optional_integer_option({"global_batch_size", section, kTrain,
+                               "Instead of per_device_train_batch_size: rows of one optimiser step, over all ranks and "
+                               "accumulated batches, whatever the number of ranks."},
+                              &Config::global_batch_size, at_least(1)),
+      integer_option({"gradient_accumulation_steps", section, kTrain, "Batches of one optimiser step."},
+                     &Config::gradient_accumulation_steps, at_least(1)),
+      number_option({"num_train_epochs", section, kTrain, "How often to go through the training rows."},
+                    &Config::num_train_epochs, above(0)),
+      integer_option({"max_steps", section, kTrain, "Above 0: optimiser steps, instead of num_train_epochs."},
+                     &Config::max_steps, at_least(-1)),
+      integer_option({"seed", section, kTrains, "Decides the order of rows, dropout, a new head and validation_split."},
+                     &Config::seed, at_least(0)),
+  };
+}
+
+Options optimizer_options() {
+  constexpr auto section = "Training";
+  return {
+      number_option({"learning_rate", section, kTrain, "AdamW's learning rate, at its highest."},
+                    &Config::learning_rate, at_least(0)),
+      choice_option({"lr_scheduler_type", section, kTrain, "How the learning rate falls after the warm-up."},
+                    &Config::lr_scheduler_type,
+                    Choices<Config::Scheduler>{{"linear", Config::Scheduler::linear},
+                                               {"cosine", Config::Scheduler::cosine},
+                                               {"constant", Config::Scheduler::constant},
+                                               {"constant_with_warmup", Config::Scheduler::constant_with_warmup}}),
+      number_option({"warmup_steps", section, kTrain,
+                     "Steps in which the learning rate rises from 0; below 1, a share of all steps."},
+                    &Config::warmup_steps, at_least(0)),
+      number_option({"warmup_ratio", section, kTrain, "The same as a share of all steps, where warmup_steps is 0."},
+                    &Config::warmup_ratio, between(0, 1)),
+      number_option({"weight_decay", section, kTrain, "AdamW's, for all but biases and LayerNorm."},
+                    &Config::weight_decay, at_least(0)),
+      number_option({"adam_beta1", section, kTrain, "AdamW's decay of the mean of gradients."}, &Config::adam_beta1,
+                    from_and_below(0, 1)),
+      number_option({"adam_beta2", section, kTrain, "AdamW's decay of the mean of their squares."}, &Config::adam_beta2,
+                    from_and_below(0, 1)),
+      number_option({"adam_epsilon", section, kTrain, "AdamW's guard against a division by 0."}, &Config::adam_epsilon,
+                    at_least(0)),
+      number_option({"max_grad_norm", section, kTrain, "Longer gradients are shortened to this; 0: never."},
+                    &Config::max_grad_norm, at_least(0)),
+      number_option({"label_smoothing_factor", section, kTrain, "Share of a label that is spread over all labels."},
+                    &Config::label_smoothing_factor, between(0, 1)),
+  };
+}
+
+Options evaluation_options() {
+  constexpr auto section = "Evaluation, saving, logging";
+  return {
+      choice_option({"eval_strategy", section, kTrain, "When to evaluate on the validation set."},
+                    &Config::eval_strategy, strategies())
+          .defaults_to("epoch where there is a validation set, otherwise no"),
+      integer_option({"eval_steps", section, kTrain, "Optimiser steps between evaluations, by steps."},
+                     &Config::eval_steps, at_least(1))
+          .defaults_to("logging_steps"),
+      choice_option({"save_strategy", section, kTrain, "When to write a checkpoint."}, &Config::save_strategy,
+                    strategies())
+          .defaults_to("eval_strategy, or steps where that is no"),
+      integer_option({"save_steps", section, kTrain, "Optimiser steps between checkpoints, by steps."},
+                     &Config::save_steps, at_least(1))
+          .defaults_to("500, or eval_steps where evaluation is by steps"),
+      choice_option({"logging_strategy", section, kTrain, "When to report the training loss."},
+                    &Config::logging_strategy, strategies())
+          .defaults_to("epoch where eval_strategy is epoch, otherwise steps"),
+      integer_option({"logging_steps", section, kTrain, "Optimiser steps between reports, by steps."},
+                     &Config::logging_steps, at_least(1)),
+      optional_integer_option(
+          {"save_total_limit", section, kTrain, "Keep so many checkpoints, the newest; the best one is never deleted."},
+          &Config::save_total_limit, at_least(1))
+          .defaults_to("all"),
+      flag_option({"load_best_model_at_end", section, kTrain,
+                   "End with the checkpoint that evaluated best instead of the last one."},
+                  &Config::load_best_model_at_end)
+          .defaults_to("true where each evaluation has its checkpoint, otherwise false"),
+      metric_option({"metric_for_best_model", section, kTrain, "What decides which checkpoint is the best."},
+                    &Config::metric_for_best_model, {"loss", "accuracy", "auc", "f1", "precision", "recall", "mcc"}),
+      flag_option({"greater_is_better", section, kTrain, "Whether more of metric_for_best_model is better."},
+                  &Config::greater_is_better)
+          .defaults_to("false for loss, otherwise true"),
+      optional_integer_option({"early_stopping_patience", section, kTrain,
+                               "End training after so many evaluations in a row without a new best."},
+                              &Config::early_stopping_patience, at_least(1)),
+  };
+}
+
+Options machine_options() {
+  constexpr auto section = "Machine";
+  return {
+      word_option({"dtype", section, kComputes, "The precision of the model's arithmetic."}, &Config::dtype,
+                  {"float32"}, {"bfloat16", "float16"}),
+      word_option({"device", section, kComputes, "Where the model runs; auto takes what is there."}, &Config::device,
+                  {"auto", "cpu"}, {"cuda"}),
+      optional_integer_option({"num_threads", section, kAllCommands, "Threads of one rank."}, &Config::num_threads,
+                              at_least(1))
+          .defaults_to("the rank's share of the host's cores"),
+      number_option({"comm_timeout_s", section, kAllCommands,
+                     "Seconds to wait for another rank before the job is ended, naming that rank."},
+                    &Config::comm_timeout_s, above(0)),
+  };
+}
+
+}  // namespace
+
+const std::vector<Option>& options() {
+  static const std::vector<Option> table = [] {
+    Options all;
+    for (Options part : {model_options(), file_options(), row_options(), output_options(), batch_options(),
+                         optimizer_options(), evaluation_options(), machine_options()}) {
+      std::move(part.begin(), part.end(), std::back_inserter(all));
+    }
+    // What the command line's rows per rank would be has no meaning beside a global batch, and parse_config refuses
+    // both.
+    const auto per_device =
+        std::find_if(all.begin(), all.end(), [](const Option& o) { return o.name == "per_device_train_batch_size"; });
+    per_device->write = [write = per_device->write](const Config& config) {
+      return config.global_batch_size ? std::nullopt : write(config);
+    };
+    return all;
+  }();
+  return table;
+}
+
+const Option* find_option(std::string_view name) {
+  const auto& all = options();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const Option& option) { return option.name == name; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+std::vector<std::string_view> option_names() {
+  std::vector<std::string_view> names;
+  for (const Option& option : options()) names.push_back(option.name);
+  return names;
+}
+
+}  // namespace bertdist
