@@ -24,11 +24,11 @@ std::string padded(const std::string& text, std::size_t width, Align align) {
 
 }  // namespace
 
-Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {
+TablePrinter::TablePrinter(std::vector<Column> columns) : columns_(std::move(columns)) {
   for (const Column& column : columns_) widths_.push_back(std::max(column.min_width, num_characters(column.title)));
 }
 
-void Table::add_row(std::vector<std::string> cells) {
+void TablePrinter::add_row(std::vector<std::string> cells) {
   if (cells.size() != columns_.size()) {
     throw Error(ExitCode::internal,
                 fmt::format("a row of {} cells in a table of {} columns", cells.size(), columns_.size()));
@@ -37,13 +37,13 @@ void Table::add_row(std::vector<std::string> cells) {
   rows_.push_back(std::move(cells));
 }
 
-std::string Table::to_string() const {
+std::string TablePrinter::to_string() const {
   std::string text = header() + "\n";
   for (const auto& row : rows_) text += row_line(row) + "\n";
   return text;
 }
 
-std::string Table::header() const {
+std::string TablePrinter::header() const {
   std::vector<std::string> titles;
   std::size_t width = columns_.empty() ? 0 : (columns_.size() - 1) * kGap;
   for (std::size_t i = 0; i < columns_.size(); ++i) {
@@ -53,7 +53,7 @@ std::string Table::header() const {
   return row_line(titles) + "\n" + std::string(width, '-');
 }
 
-std::string Table::row_line(const std::vector<std::string>& cells) const {
+std::string TablePrinter::row_line(const std::vector<std::string>& cells) const {
   std::string line;
   for (std::size_t i = 0; i < cells.size(); ++i) {
     if (i > 0) line.append(kGap, ' ');

@@ -16,9 +16,9 @@ struct Column {
 
 // A table of plain text for the terminal: titles, a rule, rows, columns two blanks apart. Print it whole, or header()
 // first and row_line() as the rows come.
-class Table {
+class TablePrinter {
  public:
-  explicit Table(std::vector<Column> columns);
+  explicit TablePrinter(std::vector<Column> columns);
 
   // One cell a column. Cells are UTF-8; each code point counts as one character.
   void add_row(std::vector<std::string> cells);

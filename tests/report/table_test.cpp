@@ -7,8 +7,8 @@
 namespace bertdist {
 namespace {
 
-TEST(Table, AlignsColumnsUnderTheirTitles) {
-  Table table({{"parameter"}, {"count", Align::right}});
+TEST(TablePrinter, AlignsColumnsUnderTheirTitles) {
+  TablePrinter table({{"parameter"}, {"count", Align::right}});
   table.add_row({"pooler", "147,840"});
   table.add_row({"bert.embeddings", "2"});
   EXPECT_EQ(table.to_string(),
@@ -18,8 +18,8 @@ TEST(Table, AlignsColumnsUnderTheirTitles) {
             "bert.embeddings        2\n");
 }
 
-TEST(Table, CountsCharactersAndNotBytes) {
-  Table table({{"label"}, {"n", Align::right}});
+TEST(TablePrinter, CountsCharactersAndNotBytes) {
+  TablePrinter table({{"label"}, {"n", Align::right}});
   table.add_row({"größer", "1"});
   EXPECT_EQ(table.to_string(),
             "label   n\n"
@@ -27,14 +27,14 @@ TEST(Table, CountsCharactersAndNotBytes) {
             "größer  1\n");
 }
 
-TEST(Table, RowsThatComeLaterFitTheReservedWidth) {
-  const Table table({{"step", Align::right, 6}, {"loss", Align::right, 8}});
+TEST(TablePrinter, RowsThatComeLaterFitTheReservedWidth) {
+  const TablePrinter table({{"step", Align::right, 6}, {"loss", Align::right, 8}});
   EXPECT_EQ(table.header(), "  step      loss\n----------------");
   EXPECT_EQ(table.row_line({"263", "0.352100"}), "   263  0.352100");
 }
 
-TEST(Table, RefusesARowOfAnotherLength) {
-  Table table({{"one"}, {"two"}});
+TEST(TablePrinter, RefusesARowOfAnotherLength) {
+  TablePrinter table({{"one"}, {"two"}});
   EXPECT_THROW(table.add_row({"1"}), Error);
 }
 

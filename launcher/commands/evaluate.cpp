@@ -1,0 +1,41 @@
+#include <fmt/core.h>
+
+#include "base/atomic_file.h"
+#include "commands.h"
+#include "data_setup.h"
+#include "model_setup.h"
+#include "results.h"
+#include "torch_setup.h"
+#include "train/evaluator.h"
+
+namespace bertdist {
+
+void run_evaluate(const Job& job) {
+  use_threads(job.num_threads);
+  const Config& config = job.config;
+  const std::filesystem::path folder = model_folder(config);
+  const BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder);
+  const BertForSequenceClassification model = load_trained_model(folder);
+  require_fitting_vocabulary(tokenizer, model.config(), folder);
+
+  Config files = config;
+  files.train_file.clear();
+  const Job evaluation_job{files, job.communicator, job.log, job.num_threads};
+  const TokenCaches caches = prepare_caches(evaluation_job, tokenizer, max_seq_length(config, model.config()),
+                                            LabelMap(model.config().id2label));
+  const Splits splits = select_rows(files, caches);
+  const ResultFiles results(config.output_dir.empty() ? folder : std::filesystem::path(config.output_dir),
+                            job.communicator.rank());
+  const auto evaluate_split = [&](const std::optional<Dataset>& split, const char* name, const char* prefix) {
+    if (!split) return;
+    const Forward forward(model, *split, job.communicator);
+    results.write(name,
+                  evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(), job.communicator)
+                      .to_json(prefix));
+  };
+  // A lone test file is the evaluation; beside a validation file it has results of its own.
+  evaluate_split(splits.validation, "eval", "eval_");
+  evaluate_split(splits.test, splits.validation ? "test" : "eval", splits.validation ? "test_" : "eval_");
+}
+
+}  // namespace bertdist

@@ -1,0 +1,121 @@
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <set>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "commands.h"
+#include "data_setup.h"
+#include "model_setup.h"
+#include "report/table.h"
+#include "results.h"
+#include "torch_setup.h"
+#include "train/trainer.h"
+
+namespace bertdist {
+
+namespace {
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+void announce_ranks(const Job& job) {
+  const std::string host = host_name();
+  std::set<std::string> hosts;
+  for (const Bytes& name : job.communicator.all_gather(std::as_bytes(std::span(host)), "host names")) {
+    hosts.emplace(reinterpret_cast<const char*>(name.data()), name.size());
+  }
+  const int world_size = job.communicator.world_size();
+  job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, float32 on the CPU", BERTDIST_VERSION,
+               world_size, world_size == 1 ? "" : "s", hosts.size(), hosts.size() == 1 ? "" : "s", *hosts.begin(),
+               job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name());
+}
+
+// Nobody's results are mixed with or replaced by this run's unless that was asked for.
+void claim_output_dir(const Job& job) {
+  if (job.communicator.rank() != 0) return;
+  const std::filesystem::path folder(job.config.output_dir);
+  std::error_code error;
+  const bool is_empty = !std::filesystem::exists(folder, error) || std::filesystem::is_empty(folder, error);
+  if (!is_empty && job.config.overwrite_output_dir && !job.config.resume_from_checkpoint) {
+    std::filesystem::remove_all(folder, error);
+    if (error) throw Error(ExitCode::output, fmt::format("cannot empty '{}': {}", folder.string(), error.message()));
+  } else if (!is_empty && !job.config.resume_from_checkpoint) {
+    throw Error(ExitCode::output, fmt::format("output_dir '{}' is not empty", folder.string()),
+                "continue its run with --resume_from_checkpoint latest, replace it with --overwrite_output_dir, or "
+                "choose another output_dir");
+  }
+  make_directories(folder);
+  // Found out now rather than after the first epoch.
+  write_file_atomically(folder / "config.toml", to_toml(job.config));
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+void print_parameters(const Freezing& freezing) {
+  TablePrinter table({{"parameter"}, {"shape"}, {"trainable"}});
+  for (const ParameterStatus& parameter : freezing.parameters) {
+    table.add_row({parameter.name, shape_text(parameter.shape), parameter.trainable ? "yes" : "no"});
+  }
+  fmt::print("{}\n", table.to_string());
+  fmt::print("trainable parameters: {} of {} ({:.2f} %)\n\n", with_thousands_separators(freezing.num_trainable),
+             with_thousands_separators(freezing.num_total),
+             100.0 * static_cast<double>(freezing.num_trainable) / static_cast<double>(freezing.num_total));
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+void run_train(const Job& job) {
+  use_threads(job.num_threads);
+  const Config& config = job.config;
+  Communicator& communicator = job.communicator;
+  announce_ranks(job);
+  const std::filesystem::path folder = model_folder(config);
+  const BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder);
+  const BertConfig model_config = BertConfig::from_file(folder / "config.json");
+  require_fitting_vocabulary(tokenizer, model_config, folder);
+  const std::size_t max_tokens = max_seq_length(config, model_config);
+  claim_output_dir(job);
+
+  const TokenCaches caches = prepare_caches(job, tokenizer, max_tokens, labels_of_configuration(config));
+  const Splits splits = select_rows(config, caches);
+  BertForSequenceClassification model = load_model(job, folder, caches.labels.names());
+  const Freezing freezing = apply_freezing(model, freeze_spec(config), config.frozen_dropout);
+  if (communicator.rank() == 0) print_parameters(freezing);
+
+  const CheckpointStore checkpoints(config.output_dir, folder, to_toml(config));
+  Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, checkpoints,
+                  communicator, job.log);
+  const TrainResult result = trainer.train();
+
+  const ResultFiles results(config.output_dir, communicator.rank());
+  results.write("train", {{"epoch", result.state.epoch},
+                          {"train_loss", result.train_loss},
+                          {"train_runtime", result.train_runtime},
+                          {"train_samples", splits.train->size()},
+                          {"global_step", result.state.global_step}});
+  const auto final_metrics = [&](const Forward& forward, const char* name, const char* prefix) {
+    results.write(name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(), communicator)
+                            .to_json(prefix));
+  };
+  if (trainer.validation_forward()) final_metrics(*trainer.validation_forward(), "eval", "eval_");
+  if (splits.test) final_metrics(Forward(model, *splits.test, communicator), "test", "test_");
+
+  if (communicator.rank() == 0) {
+    checkpoints.save_final_model(model, result.state);
+    if (!result.state.best_model_checkpoint.empty()) {
+      fmt::print("\nbest checkpoint: {} ({} {:.4f})\n", result.state.best_model_checkpoint,
+                 config.metric_for_best_model, *result.state.best_metric);
+    }
+    fmt::print("the model is in {}\n", config.output_dir);
+  }
+}
+
+}  // namespace bertdist

@@ -1,0 +1,34 @@
+#include "results.h"
+
+#include <fmt/core.h>
+
+#include <fstream>
+
+#include "base/atomic_file.h"
+
+namespace bertdist {
+
+void ResultFiles::write(const std::string& name, const nlohmann::ordered_json& results) const {
+  if (rank_ != 0) return;
+  make_directories(folder_);
+  write_file_atomically(folder_ / (name + "_results.json"), results.dump(4) + "\n");
+
+  const std::filesystem::path all_path = folder_ / "all_results.json";
+  nlohmann::ordered_json all = nlohmann::ordered_json::object();
+  if (std::ifstream file(all_path); file) {
+    all = nlohmann::ordered_json::parse(file, nullptr, /*allow_exceptions=*/false);
+    if (!all.is_object()) all = nlohmann::ordered_json::object();
+  }
+  all.update(results);
+  write_file_atomically(all_path, all.dump(4) + "\n");
+
+  fmt::print("\n***** {} metrics *****\n", name);
+  for (const auto& [key, value] : results.items()) {
+    if (value.is_array()) continue;
+    fmt::print("  {:<28} = {}\n", key,
+               value.is_number_float() ? fmt::format("{:.4f}", value.get<double>()) : value.dump());
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace bertdist

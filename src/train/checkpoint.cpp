@@ -1,0 +1,208 @@
+#include "train/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <set>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "model/safetensors.h"
+
+namespace bertdist {
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kCheckpointPrefix = "checkpoint-";
+constexpr const char* kOptimizerFile = "optimizer.safetensors";
+constexpr const char* kTrainerStateFile = "trainer_state.json";
+constexpr const char* kRunIdentityFile = "run_identity.json";
+
+nlohmann::ordered_json read_json(const fs::path& path) {
+  std::ifstream file(path);
+  if (!file) {
+    throw Error(ExitCode::data, fmt::format("cannot read '{}'", path.string()),
+                "is this a checkpoint folder of bertdist? resume_from_checkpoint = \"latest\" finds the newest one");
+  }
+  try {
+    return nlohmann::ordered_json::parse(file);
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(ExitCode::data, fmt::format("'{}' is damaged: {}", path.string(), error.what()));
+  }
+}
+
+void copy_tokenizer(const fs::path& from, const fs::path& to) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"}) {
+    std::error_code error;
+    if (!fs::exists(from / name) || (fs::exists(to / name) && fs::equivalent(from / name, to / name))) continue;
+    fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing, error);
+    if (error) {
+      throw Error(ExitCode::output,
+                  fmt::format("cannot copy '{}' to '{}': {}", (from / name).string(), to.string(), error.message()));
+    }
+  }
+}
+
+void save_optimizer(const fs::path& folder, const AdamW& optimizer, const FlatParameters& parameters) {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const FlatParameters::Slice& slice : parameters.slices()) {
+    tensors.emplace_back("exp_avg." + slice.name, FlatParameters::view(optimizer.exp_avg(), slice));
+    tensors.emplace_back("exp_avg_sq." + slice.name, FlatParameters::view(optimizer.exp_avg_sq(), slice));
+  }
+  save_safetensors(folder / kOptimizerFile, tensors);
+}
+
+nlohmann::ordered_json to_json(const RunIdentity& identity) {
+  return {{"world_size", identity.world_size},
+          {"num_threads", identity.num_threads},
+          {"global_batch_size", identity.global_batch_size},
+          {"seed", identity.seed},
+          {"train_data", identity.train_data}};
+}
+
+// Copies one tensor of a file into a parameter's part of a flat buffer.
+void load_slice(const SafetensorsFile& file, const std::string& name, const at::Tensor& flat,
+                const FlatParameters::Slice& slice) {
+  const c10::NoGradGuard no_grad;
+  const auto entry = file.entries().find(name);
+  if (entry == file.entries().end() || entry->second.shape != slice.shape) {
+    throw Error(ExitCode::data, fmt::format("'{}' holds no '{}' of this run's shape", file.path().string(), name),
+                "the checkpoint is of another model or of another choice of frozen parameters");
+  }
+  FlatParameters::view(flat, slice).copy_(file.tensor(name));
+}
+
+}  // namespace
+
+void require_resumable(const RunIdentity& saved, const RunIdentity& current, const Log& log) {
+  const auto require = [](bool same, const std::string& difference, const char* hint) {
+    if (!same) throw Error(ExitCode::configuration, "cannot resume: " + difference, hint);
+  };
+  require(saved.global_batch_size == current.global_batch_size,
+          fmt::format("the checkpoint's global batch is {} rows, this run's {}", saved.global_batch_size,
+                      current.global_batch_size),
+          "set global_batch_size to the checkpoint's: it then does not follow from the number of ranks");
+  require(saved.seed == current.seed,
+          fmt::format("the checkpoint's seed is {}, this run's {}", saved.seed, current.seed),
+          "use the checkpoint's seed");
+  require(
+      saved.train_data == current.train_data, "the checkpoint was trained on other rows",
+      "use the same train_file, columns, tokenizer and max_train_samples; to go on from its weights with other data, "
+      "name the checkpoint as model_name_or_path");
+  if (saved.world_size != current.world_size || saved.num_threads != current.num_threads) {
+    log.info(
+        "the checkpoint was written by {} ranks of {} threads, this run has {} of {}: it will agree with the "
+        "uninterrupted run to rounding, not to the bit",
+        saved.world_size, saved.num_threads, current.world_size, current.num_threads);
+  }
+}
+
+CheckpointStore::CheckpointStore(fs::path output_dir, fs::path tokenizer_folder, std::string config_toml)
+    : output_dir_(std::move(output_dir)),
+      tokenizer_folder_(std::move(tokenizer_folder)),
+      config_toml_(std::move(config_toml)) {}
+
+fs::path CheckpointStore::path_of(std::int64_t step) const {
+  return output_dir_ / fmt::format("{}{}", kCheckpointPrefix, step);
+}
+
+void CheckpointStore::save(const BertForSequenceClassification& model, const AdamW& optimizer,
+                           const FlatParameters& parameters, const TrainerState& state,
+                           const RunIdentity& identity) const {
+  AtomicDirectory directory(path_of(state.global_step));
+  const fs::path& folder = directory.temporary_path();
+  model.save_pretrained(folder);
+  copy_tokenizer(tokenizer_folder_, folder);
+  save_optimizer(folder, optimizer, parameters);
+  write_file_atomically(folder / kTrainerStateFile, state.to_json().dump(2) + "\n");
+  write_file_atomically(folder / kRunIdentityFile, to_json(identity).dump(2) + "\n");
+  write_file_atomically(folder / "config.toml", config_toml_);
+  directory.commit();
+}
+
+void CheckpointStore::save_final_model(const BertForSequenceClassification& model, const TrainerState& state) const {
+  make_directories(output_dir_);
+  model.save_pretrained(output_dir_);
+  copy_tokenizer(tokenizer_folder_, output_dir_);
+  write_file_atomically(output_dir_ / kTrainerStateFile, state.to_json().dump(2) + "\n");
+  write_file_atomically(output_dir_ / "config.toml", config_toml_);
+}
+
+std::vector<std::pair<std::int64_t, fs::path>> CheckpointStore::complete_checkpoints() const {
+  std::vector<std::pair<std::int64_t, fs::path>> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(output_dir_, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kCheckpointPrefix) || !fs::exists(entry.path() / kTrainerStateFile)) continue;
+    std::int64_t step = 0;
+    const char* const digits = name.data() + kCheckpointPrefix.size();
+    const char* const end = name.data() + name.size();
+    if (std::from_chars(digits, end, step).ptr == end) found.emplace_back(step, entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::optional<fs::path> CheckpointStore::latest() const {
+  const auto checkpoints = complete_checkpoints();
+  return checkpoints.empty() ? std::nullopt : std::optional(checkpoints.back().second);
+}
+
+void CheckpointStore::rotate(std::int64_t save_total_limit, const std::string& best_model_checkpoint) const {
+  const auto checkpoints = complete_checkpoints();
+  auto surplus = static_cast<std::int64_t>(checkpoints.size()) - save_total_limit;
+  for (auto it = checkpoints.begin(); it != checkpoints.end() && surplus > 0; ++it) {
+    const bool is_newest = std::next(it) == checkpoints.end();
+    if (is_newest || it->second == fs::path(best_model_checkpoint)) continue;
+    std::error_code error;
+    // The marker goes first: a removal cut short must not leave what looks like a checkpoint.
+    fs::remove(it->second / kTrainerStateFile, error);
+    fs::remove_all(it->second, error);
+    if (error) {
+      throw Error(ExitCode::output, fmt::format("cannot remove '{}': {}", it->second.string(), error.message()));
+    }
+    --surplus;
+  }
+}
+
+TrainerState load_trainer_state(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / kTrainerStateFile;
+  return TrainerState::from_json(read_json(path), path.string());
+}
+
+RunIdentity load_run_identity(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / kRunIdentityFile;
+  const nlohmann::ordered_json json = read_json(path);
+  try {
+    return {.world_size = json.at("world_size"),
+            .num_threads = json.at("num_threads"),
+            .global_batch_size = json.at("global_batch_size"),
+            .seed = json.at("seed"),
+            .train_data = json.at("train_data")};
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(ExitCode::data, fmt::format("'{}' is damaged: {}", path.string(), error.what()));
+  }
+}
+
+void load_parameters(const fs::path& checkpoint, FlatParameters& parameters) {
+  const SafetensorsFile file(checkpoint / "model.safetensors");
+  for (const FlatParameters::Slice& slice : parameters.slices()) {
+    load_slice(file, slice.name, parameters.values(), slice);
+  }
+}
+
+void load_optimizer(const fs::path& checkpoint, const FlatParameters& parameters, AdamW& optimizer) {
+  const SafetensorsFile file(checkpoint / kOptimizerFile);
+  for (const FlatParameters::Slice& slice : parameters.slices()) {
+    load_slice(file, "exp_avg." + slice.name, optimizer.exp_avg(), slice);
+    load_slice(file, "exp_avg_sq." + slice.name, optimizer.exp_avg_sq(), slice);
+  }
+  optimizer.set_num_updates(load_trainer_state(checkpoint).global_step);
+}
+
+}  // namespace bertdist

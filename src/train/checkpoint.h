@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "model/bert.h"
+#include "optim/adamw.h"
+#include "train/trainer_state.h"
+
+namespace bertdist {
+
+// What must be the same for a resumed run to continue bit for bit (ranks and threads), or at all (the rest).
+struct RunIdentity {
+  int world_size = 1;
+  int num_threads = 1;
+  std::int64_t global_batch_size = 0;
+  std::int64_t seed = 0;
+  std::string train_data;  // TokenCache::content_hash() and the selection of rows
+};
+
+// Throws Error(configuration) where continuing `saved` as `current` would be another run; tells where it will agree
+// with the uninterrupted run to rounding only.
+void require_resumable(const RunIdentity& saved, const RunIdentity& current, const Log& log);
+
+// The folders of a run on disk, all written by rank 0 alone. A checkpoint is a Hugging Face model folder and, beside
+// it, optimizer.safetensors, trainer_state.json, run_identity.json and config.toml; it appears whole, under its final
+// name, or not at all.
+class CheckpointStore {
+ public:
+  // `tokenizer_folder` is where tokenizer files are copied from; `config_toml` the run's effective configuration.
+  CheckpointStore(std::filesystem::path output_dir, std::filesystem::path tokenizer_folder, std::string config_toml);
+
+  const std::filesystem::path& output_dir() const { return output_dir_; }
+  std::filesystem::path path_of(std::int64_t step) const;  // output_dir/checkpoint-<step>
+
+  void save(const BertForSequenceClassification& model, const AdamW& optimizer, const FlatParameters& parameters,
+            const TrainerState& state, const RunIdentity& identity) const;
+  // The model and the run's history, without what resuming needs, into output_dir itself.
+  void save_final_model(const BertForSequenceClassification& model, const TrainerState& state) const;
+
+  // Removes the oldest checkpoints beyond the limit, but never the best one.
+  void rotate(std::int64_t save_total_limit, const std::string& best_model_checkpoint) const;
+
+  // The complete checkpoint with the highest step, if there is any.
+  std::optional<std::filesystem::path> latest() const;
+
+ private:
+  std::vector<std::pair<std::int64_t, std::filesystem::path>> complete_checkpoints() const;  // by rising step
+
+  std::filesystem::path output_dir_;
+  std::filesystem::path tokenizer_folder_;
+  std::string config_toml_;
+};
+
+// Reads back what save() wrote, into buffers of the same parameters. Throws Error(data) where a file is missing or does
+// not fit.
+TrainerState load_trainer_state(const std::filesystem::path& checkpoint);
+RunIdentity load_run_identity(const std::filesystem::path& checkpoint);
+void load_parameters(const std::filesystem::path& checkpoint, FlatParameters& parameters);
+void load_optimizer(const std::filesystem::path& checkpoint, const FlatParameters& parameters, AdamW& optimizer);
+
+}  // namespace bertdist

@@ -1,0 +1,141 @@
+#include "train/evaluator.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "base/error.h"
+#include "data/batch_plan.h"
+#include "data/split.h"
+
+namespace bertdist {
+
+namespace {
+
+// Bounds what a rank holds before it hands it over.
+constexpr std::size_t kBatchesPerRound = 64;
+
+class LogitTable {
+ public:
+  LogitTable(std::size_t num_rows, std::size_t num_labels)
+      : num_labels_(num_labels), logits_(num_rows * num_labels), seen_(num_rows) {}
+
+  // `part` is a sequence of (row: int64, logits: float32 [num_labels]).
+  void insert(std::span<const std::byte> part) {
+    const std::size_t record = sizeof(std::int64_t) + num_labels_ * sizeof(float);
+    for (; !part.empty(); part = part.subspan(record)) {
+      std::int64_t row = 0;
+      std::memcpy(&row, part.data(), sizeof(row));
+      const auto index = static_cast<std::size_t>(row);
+      if (index >= seen_.size() || seen_[index]) {
+        throw Error(ExitCode::internal, fmt::format("row {} was evaluated twice or does not exist", row));
+      }
+      seen_[index] = true;
+      ++num_seen_;
+      std::memcpy(&logits_[index * num_labels_], part.data() + sizeof(row), num_labels_ * sizeof(float));
+    }
+  }
+
+  std::vector<float> complete() && {
+    if (num_seen_ != seen_.size()) {
+      throw Error(ExitCode::internal, fmt::format("{} of {} rows were evaluated", num_seen_, seen_.size()));
+    }
+    return std::move(logits_);
+  }
+
+ private:
+  std::size_t num_labels_;
+  std::vector<float> logits_;
+  std::vector<bool> seen_;
+  std::size_t num_seen_ = 0;
+};
+
+void append_records(Bytes& records, std::span<const std::int64_t> rows, const at::Tensor& logits) {
+  const at::Tensor values = logits.contiguous();
+  const std::size_t row_bytes = static_cast<std::size_t>(values.size(1)) * sizeof(float);
+  const auto* data = reinterpret_cast<const std::byte*>(values.data_ptr<float>());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto id = std::as_bytes(rows.subspan(i, 1));
+    records.insert(records.end(), id.begin(), id.end());
+    records.insert(records.end(), data + i * row_bytes, data + (i + 1) * row_bytes);
+  }
+}
+
+nlohmann::ordered_json metrics_to_json(const ClassificationMetrics& metrics) {
+  nlohmann::ordered_json json;
+  for (const auto& [name, value] : metrics.named()) {
+    json[std::string(name)] = value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+  }
+  json["confusion_matrix"] = metrics.confusion_matrix;
+  return json;
+}
+
+ClassificationMetrics metrics_from_json(const nlohmann::json& json) {
+  ClassificationMetrics metrics;
+  metrics.accuracy = json.at("accuracy");
+  if (!json.at("auc").is_null()) metrics.auc = json.at("auc").get<double>();
+  metrics.f1 = json.at("f1");
+  metrics.precision = json.at("precision");
+  metrics.recall = json.at("recall");
+  metrics.mcc = json.at("mcc");
+  metrics.loss = json.at("loss");
+  metrics.confusion_matrix = json.at("confusion_matrix");
+  return metrics;
+}
+
+}  // namespace
+
+std::vector<float> gather_logits(std::span<const std::int32_t> lengths, std::int64_t batch_size,
+                                 std::int64_t num_labels, const BatchLogits& batch_logits, Communicator& communicator) {
+  const c10::NoGradGuard no_grad;
+  const std::vector<std::int64_t> indices = all_rows(std::ssize(lengths));
+  const EvaluationPlan plan(indices, lengths, batch_size, communicator.world_size());
+  const auto batches = plan.batches(communicator.rank());
+  const std::size_t most = plan.batches(0).size();  // batches are dealt in turn, rank 0 first
+  LogitTable table(communicator.rank() == 0 ? lengths.size() : 0, static_cast<std::size_t>(num_labels));
+  for (std::size_t begin = 0; begin < most; begin += kBatchesPerRound) {
+    Bytes records;
+    for (std::size_t i = begin; i < std::min(begin + kBatchesPerRound, batches.size()); ++i) {
+      append_records(records, batches[i], batch_logits(batches[i]));
+    }
+    for (const Bytes& part : communicator.gather_to_root(records, 0, "evaluation logits")) table.insert(part);
+  }
+  return std::move(table).complete();
+}
+
+Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_t num_labels,
+                    Communicator& communicator) {
+  const auto start = std::chrono::steady_clock::now();
+  const Dataset& dataset = forward.dataset();
+  const std::vector<float> logits = gather_logits(
+      dataset.lengths(), batch_size, num_labels,
+      [&](std::span<const std::int64_t> indices) { return forward.logits(indices, std::nullopt); }, communicator);
+
+  Evaluation evaluation;
+  std::string metrics;
+  if (communicator.rank() == 0) {
+    std::vector<std::int64_t> labels;
+    for (std::int64_t i = 0; i < dataset.size(); ++i) labels.push_back(dataset.label(i));
+    metrics = metrics_to_json(compute_classification_metrics(logits, labels, static_cast<int>(num_labels))).dump();
+  }
+  metrics = broadcast_text(communicator, metrics, 0, "evaluation metrics");
+  evaluation.metrics = metrics_from_json(nlohmann::json::parse(metrics));
+  evaluation.num_rows = dataset.size();
+  evaluation.runtime = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return evaluation;
+}
+
+nlohmann::ordered_json Evaluation::to_json(std::string_view prefix) const {
+  nlohmann::ordered_json json;
+  for (const auto& [name, value] : metrics_to_json(metrics).items()) json[fmt::format("{}{}", prefix, name)] = value;
+  json[fmt::format("{}runtime", prefix)] = runtime;
+  json[fmt::format("{}samples", prefix)] = num_rows;
+  json[fmt::format("{}samples_per_second", prefix)] = static_cast<double>(num_rows) / runtime;
+  return json;
+}
+
+}  // namespace bertdist

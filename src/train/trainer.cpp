@@ -1,0 +1,373 @@
+#include "train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "base/content_hash.h"
+#include "base/error.h"
+#include "data/split.h"
+
+namespace bertdist {
+
+namespace {
+
+std::vector<TrainableParameter> trainable_parameters(const BertForSequenceClassification& model) {
+  std::vector<TrainableParameter> trainable;
+  for (const NamedParameter& parameter : model.parameters()) {
+    if (parameter.tensor.requires_grad()) trainable.push_back({parameter.name, parameter.tensor});
+  }
+  return trainable;
+}
+
+SchedulerType scheduler_type(Config::Scheduler scheduler) {
+  switch (scheduler) {
+    case Config::Scheduler::linear:
+      return SchedulerType::linear;
+    case Config::Scheduler::cosine:
+      return SchedulerType::cosine;
+    case Config::Scheduler::constant:
+      return SchedulerType::constant;
+    case Config::Scheduler::constant_with_warmup:
+      return SchedulerType::constant_with_warmup;
+  }
+  throw Error(ExitCode::internal, "unknown scheduler");
+}
+
+std::int64_t ceil_div(std::int64_t dividend, std::int64_t divisor) {
+  return (dividend + divisor - 1) / divisor;
+}
+
+std::int64_t total_steps(const Config& config, std::int64_t steps_per_epoch) {
+  if (config.max_steps > 0) return config.max_steps;
+  return static_cast<std::int64_t>(std::ceil(config.num_train_epochs * static_cast<double>(steps_per_epoch)));
+}
+
+std::int64_t num_elements(const BertForSequenceClassification& model) {
+  std::int64_t count = 0;
+  for (const NamedParameter& parameter : model.parameters()) count += parameter.tensor.numel();
+  return count;
+}
+
+std::string format_metric(const std::optional<double>& value) {
+  return value ? fmt::format("{:.4f}", *value) : "-";
+}
+
+std::optional<double> metric_value(const ClassificationMetrics& metrics, std::string_view name) {
+  for (const auto& [key, value] : metrics.named()) {
+    if (key == name) return value;
+  }
+  throw Error(ExitCode::configuration, fmt::format("metric_for_best_model = \"{}\": there is no such metric", name),
+              "one of loss, accuracy, auc, f1, precision, recall, mcc");
+}
+
+std::span<std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<std::byte*>(tensor.mutable_data_ptr()), static_cast<std::size_t>(tensor.nbytes())};
+}
+
+}  // namespace
+
+std::int64_t global_batch_size(const Config& config, int world_size) {
+  return config.global_batch_size.value_or(config.per_device_train_batch_size * config.gradient_accumulation_steps *
+                                           world_size);
+}
+
+Trainer::Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train,
+                 const Dataset* validation, const CheckpointStore& checkpoints, Communicator& communicator,
+                 const Log& log)
+    : config_(config),
+      model_(model),
+      train_(train),
+      checkpoints_(checkpoints),
+      communicator_(communicator),
+      log_(log),
+      global_batch_size_(global_batch_size(config, communicator.world_size())),
+      steps_per_epoch_(ceil_div(train.size(), global_batch_size_)),
+      parameters_(trainable_parameters(model)),
+      optimizer_(parameters_, {.adam_beta1 = config.adam_beta1,
+                               .adam_beta2 = config.adam_beta2,
+                               .adam_epsilon = config.adam_epsilon,
+                               .weight_decay = config.weight_decay}),
+      train_forward_(model, train, communicator),
+      identity_{.world_size = communicator.world_size(),
+                .num_threads = at::get_num_threads(),
+                .global_batch_size = global_batch_size_,
+                .seed = config.seed,
+                .train_data = train.fingerprint()},
+      epoch_table_({{"step", Align::right, 7},
+                    {"epoch", Align::right, 6},
+                    {"train loss", Align::right, 10},
+                    {"eval loss", Align::right, 10},
+                    {"accuracy", Align::right, 9},
+                    {"AUC", Align::right, 7}}) {
+  if (validation != nullptr) validation_forward_.emplace(model, *validation, communicator);
+  state_.max_steps = total_steps(config, steps_per_epoch_);
+  state_.num_train_epochs = config.num_train_epochs;
+  state_.train_batch_size = global_batch_size_;
+  schedule_ = {.type = scheduler_type(config.lr_scheduler_type),
+               .learning_rate = config.learning_rate,
+               .num_warmup_steps = num_warmup_steps(config, state_.max_steps),
+               .num_training_steps = state_.max_steps};
+}
+
+TrainResult Trainer::train() {
+  const auto start = std::chrono::steady_clock::now();
+  announce();
+  resume();
+  check_ranks_agree();
+  if (communicator_.rank() == 0) {
+    run_log_.emplace(checkpoints_.output_dir());
+    progress_.emplace();
+  }
+
+  while (state_.global_step < state_.max_steps && !should_stop_early()) {
+    const StepResult result = train_step(state_.global_step);
+    ++state_.global_step;
+    state_.epoch = static_cast<double>(state_.global_step) / static_cast<double>(steps_per_epoch_);
+    report_progress(result.loss);
+
+    if (is_due(config_.logging_strategy, config_.logging_steps)) log_train_loss(result);
+    if (validation_forward_ && is_due(config_.eval_strategy, config_.eval_steps)) run_evaluation();
+    if (is_due(config_.save_strategy, config_.save_steps)) save_checkpoint();
+  }
+  if (progress_) progress_->clear();
+  load_best_model();
+
+  const double runtime = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double train_loss = state_.total_loss / static_cast<double>(std::max<std::int64_t>(1, state_.global_step));
+  append_log({{"epoch", state_.epoch},
+              {"step", state_.global_step},
+              {"train_loss", train_loss},
+              {"train_runtime", runtime},
+              {"train_samples_per_second",
+               static_cast<double>(state_.global_step * global_batch_size_) / std::max(runtime, 1e-9)},
+              {"train_steps_per_second", static_cast<double>(state_.global_step) / std::max(runtime, 1e-9)}});
+  return {.train_loss = train_loss, .train_runtime = runtime, .state = state_};
+}
+
+void Trainer::announce() const {
+  log_.info("{} training rows, global batch {} ({} steps an epoch, {} in all); {} of {} parameters have gradients",
+            with_thousands_separators(train_.size()), global_batch_size_, steps_per_epoch_, state_.max_steps,
+            with_thousands_separators(parameters_.num_elements()), with_thousands_separators(num_elements(model_)));
+  if (train_forward_.keeps_features()) log_.info("the frozen layers ran once for each row; their output is kept");
+}
+
+void Trainer::resume() {
+  if (!config_.resume_from_checkpoint) return;
+  std::string folder;
+  std::string state;
+  if (communicator_.rank() == 0) {
+    const auto found = *config_.resume_from_checkpoint == "latest"
+                           ? checkpoints_.latest()
+                           : std::optional<std::filesystem::path>(*config_.resume_from_checkpoint);
+    if (found) {
+      folder = found->string();
+      const RunIdentity saved = load_run_identity(*found);
+      require_resumable(saved, identity_, log_);
+      load_parameters(*found, parameters_);
+      load_optimizer(*found, parameters_, optimizer_);
+      state = load_trainer_state(*found).to_json().dump();
+    }
+  }
+  folder = broadcast_text(communicator_, folder, 0, "checkpoint to resume from");
+  if (folder.empty()) {
+    log_.info("no checkpoint in '{}' to resume from: starting from the beginning", checkpoints_.output_dir().string());
+    return;
+  }
+  state = broadcast_text(communicator_, state, 0, "training state");
+  const std::int64_t max_steps = state_.max_steps;
+  state_ = TrainerState::from_json(nlohmann::ordered_json::parse(state), folder);
+  state_.max_steps = max_steps;
+  state_.num_train_epochs = config_.num_train_epochs;
+  communicator_.broadcast(bytes_of(parameters_.values()), 0, "parameters");
+  communicator_.broadcast(bytes_of(optimizer_.exp_avg()), 0, "optimizer state");
+  communicator_.broadcast(bytes_of(optimizer_.exp_avg_sq()), 0, "optimizer state");
+  optimizer_.set_num_updates(state_.global_step);
+  log_.info("resuming from '{}' at step {} of {}", folder, state_.global_step, state_.max_steps);
+}
+
+void Trainer::check_ranks_agree() const {
+  std::string names;
+  for (const FlatParameters::Slice& slice : parameters_.slices()) {
+    names += fmt::format("{} {}\n", slice.name, fmt::join(slice.shape, "x"));
+  }
+  require_same_on_all_ranks(communicator_, names, "the names and shapes of the trained parameters");
+  require_same_on_all_ranks(communicator_, to_toml(config_), "the configuration");
+  require_same_on_all_ranks(communicator_, identity_.train_data, "the training data");
+  ContentHash weights;
+  for (const NamedParameter& parameter : model_.parameters()) {
+    weights.update(bytes_of(parameter.tensor.detach().contiguous()));
+  }
+  require_same_on_all_ranks(communicator_, weights.hex(), "the model's weights");
+}
+
+const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {
+  if (epoch != planned_epoch_) {
+    const TrainPlan::Options options{.seed = static_cast<std::uint64_t>(config_.seed),
+                                     .epoch = epoch,
+                                     .global_batch_size = global_batch_size_,
+                                     .world_size = communicator_.world_size()};
+    plan_.emplace(options, all_rows(train_.size()), train_.lengths());
+    planned_epoch_ = epoch;
+  }
+  return *plan_;
+}
+
+Trainer::StepResult Trainer::train_step(std::int64_t step) {
+  const TrainPlan& plan = plan_of_epoch(step / steps_per_epoch_);
+  const std::int64_t step_of_epoch = step % steps_per_epoch_;
+  const auto global_rows = plan.global_rows(step_of_epoch);
+  const auto rows = plan.rows(step_of_epoch, communicator_.rank());
+  const auto global_count = static_cast<std::int64_t>(global_rows.size());
+
+  parameters_.zero_gradients();
+  double local_loss = 0;
+  const std::int64_t micro_batch =
+      ceil_div(std::max<std::int64_t>(1, std::ssize(rows)), config_.gradient_accumulation_steps);
+  for (std::int64_t begin = 0; begin < std::ssize(rows); begin += micro_batch) {
+    const auto count = static_cast<std::size_t>(std::min(micro_batch, std::ssize(rows) - begin));
+    const auto indices = std::span<const std::int64_t>(rows).subspan(static_cast<std::size_t>(begin), count);
+    local_loss += forward_backward(indices, global_count, step);
+  }
+
+  float& loss = parameters_.reduced().mutable_data_ptr<float>()[parameters_.num_elements()];
+  loss = static_cast<float>(local_loss);
+  communicator_.all_reduce(buffer_of(std::span(parameters_.reduced().mutable_data_ptr<float>(),
+                                               static_cast<std::size_t>(parameters_.reduced().numel()))),
+                           ReduceOp::sum, "gradients");
+  const StepResult result{.loss = loss,
+                          .grad_norm = clip_grad_norm(parameters_, config_.max_grad_norm),
+                          .learning_rate = schedule_.at(step)};
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(step, rows, result);
+  optimizer_.step(result.learning_rate);
+
+  state_.loss_since_log += result.loss;
+  ++state_.steps_since_log;
+  state_.total_loss += result.loss;
+  for (const std::int64_t index : global_rows) {
+    state_.num_input_tokens_seen += train_.lengths()[static_cast<std::size_t>(index)];
+  }
+  return result;
+}
+
+double Trainer::forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step) {
+  const Dropout dropout{.seed = static_cast<std::uint64_t>(config_.seed), .step = static_cast<std::uint64_t>(step)};
+  const at::Tensor logits = train_forward_.logits(indices, dropout);
+  const at::Tensor loss = at::cross_entropy_loss(logits, train_.labels(indices), /*weight=*/{}, at::Reduction::Sum,
+                                                 /*ignore_index=*/-100, config_.label_smoothing_factor) /
+                          static_cast<double>(global_count);
+  loss.backward();
+  return loss.item<double>();
+}
+
+void Trainer::fail_not_finite(std::int64_t step, std::span<const std::int64_t> indices, const StepResult& result) {
+  const c10::NoGradGuard no_grad;
+  std::string rows;
+  for (const std::int64_t index : indices) {
+    const Dropout dropout{.seed = static_cast<std::uint64_t>(config_.seed), .step = static_cast<std::uint64_t>(step)};
+    const at::Tensor logits = train_forward_.logits(std::span(&index, 1), dropout);
+    const at::Tensor loss = at::cross_entropy_loss(logits, train_.labels(std::span(&index, 1)));
+    if (!std::isfinite(loss.item<double>())) rows += fmt::format(" {}", train_.cache().source_line(train_.row(index)));
+  }
+  std::string lines;
+  for (const Bytes& part : communicator_.all_gather(std::as_bytes(std::span(rows)), "rows whose loss is not finite")) {
+    lines.append(reinterpret_cast<const char*>(part.data()), part.size());
+  }
+  throw Error(ExitCode::numeric,
+              fmt::format("step {}: loss {}, gradient norm {}: not finite; {}", step + 1, result.loss, result.grad_norm,
+                          lines.empty() ? "the loss of each single row is finite" : "rows at lines" + lines),
+              "lower learning_rate, add warmup_steps or set max_grad_norm; the last checkpoint is still good");
+}
+
+bool Trainer::is_due(Config::Strategy strategy, std::int64_t every) const {
+  switch (strategy) {
+    case Config::Strategy::no:
+      return false;
+    case Config::Strategy::steps:
+      return state_.global_step % every == 0;
+    case Config::Strategy::epoch:
+      return state_.global_step % steps_per_epoch_ == 0 || state_.global_step == state_.max_steps;
+  }
+  return false;
+}
+
+void Trainer::report_progress(double loss) {
+  if (!progress_) return;
+  progress_->update({.epoch = ceil_div(state_.global_step, steps_per_epoch_),
+                     .num_epochs = ceil_div(state_.max_steps, steps_per_epoch_),
+                     .step = state_.global_step,
+                     .num_steps = state_.max_steps,
+                     .loss = loss,
+                     .num_tokens = state_.num_input_tokens_seen});
+}
+
+void Trainer::log_train_loss(const StepResult& result) {
+  last_train_loss_ = state_.loss_since_log / static_cast<double>(state_.steps_since_log);
+  state_.loss_since_log = 0;
+  state_.steps_since_log = 0;
+  append_log({{"epoch", state_.epoch},
+              {"grad_norm", result.grad_norm},
+              {"learning_rate", result.learning_rate},
+              {"loss", *last_train_loss_},
+              {"step", state_.global_step}});
+}
+
+void Trainer::run_evaluation() {
+  const Evaluation evaluation =
+      evaluate(*validation_forward_, config_.per_device_eval_batch_size, model_.config().num_labels(), communicator_);
+  nlohmann::ordered_json entry{{"epoch", state_.epoch}};
+  entry.update(evaluation.to_json("eval_"));
+  entry["step"] = state_.global_step;
+  append_log(std::move(entry));
+
+  const std::optional<double> metric = metric_value(evaluation.metrics, config_.metric_for_best_model);
+  const bool is_better = metric && (!state_.best_metric || (config_.greater_is_better ? *metric > *state_.best_metric
+                                                                                      : *metric < *state_.best_metric));
+  if (is_better) {
+    state_.best_metric = metric;
+    state_.best_global_step = state_.global_step;
+    if (is_due(config_.save_strategy, config_.save_steps)) {
+      state_.best_model_checkpoint = checkpoints_.path_of(state_.global_step).string();
+    }
+  }
+  state_.evaluations_without_progress = is_better ? 0 : state_.evaluations_without_progress + 1;
+
+  if (communicator_.rank() != 0) return;
+  progress_->clear();
+  if (!table_started_) fmt::print("{}\n", epoch_table_.header());
+  table_started_ = true;
+  fmt::print("{}\n", epoch_table_.row_line({std::to_string(state_.global_step), fmt::format("{:.2f}", state_.epoch),
+                                            format_metric(last_train_loss_), format_metric(evaluation.metrics.loss),
+                                            format_metric(evaluation.metrics.accuracy),
+                                            format_metric(evaluation.metrics.auc)}));
+  std::fflush(stdout);
+}
+
+void Trainer::save_checkpoint() {
+  if (communicator_.rank() != 0) return;
+  checkpoints_.save(model_, optimizer_, parameters_, state_, identity_);
+  if (config_.save_total_limit) checkpoints_.rotate(*config_.save_total_limit, state_.best_model_checkpoint);
+}
+
+bool Trainer::should_stop_early() const {
+  return config_.early_stopping_patience && state_.evaluations_without_progress >= *config_.early_stopping_patience;
+}
+
+void Trainer::append_log(nlohmann::ordered_json entry) {
+  if (run_log_) run_log_->append(entry);
+  state_.log_history.push_back(std::move(entry));
+}
+
+void Trainer::load_best_model() {
+  if (!config_.load_best_model_at_end || state_.best_model_checkpoint.empty()) return;
+  if (communicator_.rank() == 0) load_parameters(state_.best_model_checkpoint, parameters_);
+  communicator_.broadcast(bytes_of(parameters_.values()), 0, "the best model's parameters");
+}
+
+}  // namespace bertdist

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "comm/communicator.h"
+#include "config/config.h"
+#include "data/batch_plan.h"
+#include "model/bert.h"
+#include "optim/adamw.h"
+#include "optim/lr_scheduler.h"
+#include "report/progress_line.h"
+#include "report/run_log.h"
+#include "report/table.h"
+#include "train/checkpoint.h"
+#include "train/evaluator.h"
+#include "train/forward.h"
+
+namespace bertdist {
+
+struct TrainResult {
+  double train_loss = 0;     // mean over the steps
+  double train_runtime = 0;  // seconds of this process, evaluations and checkpoints included
+  TrainerState state;        // at the end; log_history is kept by rank 0 and the others alike
+};
+
+// Data-parallel fine-tuning. Every rank makes one and calls train(); rank 0 alone writes to the output folder and
+// speaks. After train() the model holds the best weights (load_best_model_at_end) or the last ones.
+class Trainer {
+ public:
+  // `validation` may be null. All must outlive the trainer; frozen parameters are frozen already.
+  Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train, const Dataset* validation,
+          const CheckpointStore& checkpoints, Communicator& communicator, const Log& log);
+
+  TrainResult train();
+
+  const std::optional<Forward>& validation_forward() const { return validation_forward_; }
+
+ private:
+  struct StepResult {
+    double loss;
+    double grad_norm;
+    double learning_rate;
+  };
+
+  void announce() const;
+  void resume();
+  void check_ranks_agree() const;
+  const TrainPlan& plan_of_epoch(std::int64_t epoch);
+
+  StepResult train_step(std::int64_t step);
+  double forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
+  [[noreturn]] void fail_not_finite(std::int64_t step, std::span<const std::int64_t> indices, const StepResult& result);
+
+  bool is_due(Config::Strategy strategy, std::int64_t every) const;
+  void report_progress(double loss);
+  void log_train_loss(const StepResult& result);
+  void run_evaluation();
+  void save_checkpoint();
+  bool should_stop_early() const;
+  void append_log(nlohmann::ordered_json entry);
+  void load_best_model();
+
+  const Config& config_;
+  BertForSequenceClassification& model_;
+  const Dataset& train_;
+  const CheckpointStore& checkpoints_;
+  Communicator& communicator_;
+  const Log& log_;
+
+  std::int64_t global_batch_size_;
+  std::int64_t steps_per_epoch_;
+  LearningRateSchedule schedule_;
+  FlatParameters parameters_;
+  AdamW optimizer_;
+  Forward train_forward_;
+  std::optional<Forward> validation_forward_;
+  RunIdentity identity_;
+  TrainerState state_;
+
+  std::int64_t planned_epoch_ = -1;
+  std::optional<TrainPlan> plan_;
+  std::optional<double> last_train_loss_;
+  std::optional<ProgressLine> progress_;
+  std::optional<RunLog> run_log_;
+  TablePrinter epoch_table_;
+  bool table_started_ = false;
+};
+
+// Rows of one optimiser step over all ranks and accumulation steps.
+std::int64_t global_batch_size(const Config& config, int world_size);
+
+}  // namespace bertdist
