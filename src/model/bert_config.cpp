@@ -26,6 +26,12 @@ constexpr std::array<std::string_view, 9> known_activations = {
 constexpr std::array<std::string_view, 3> known_problem_types = {"single_label_classification",
                                                                  "multi_label_classification", "regression"};
 
+bool is_between(const json& value, std::int64_t minimum, std::int64_t maximum) {
+  if (!value.is_number_integer()) return false;
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(maximum)) return false;
+  return value.get<std::int64_t>() >= minimum && value.get<std::int64_t>() <= maximum;
+}
+
 class Reader {
  public:
   Reader(const json& object, const std::string& source) : json_(object), source_(source) {}
@@ -44,9 +50,7 @@ class Reader {
     const json* found = find(key);
     if (!found) return;
     if (!found->is_number_integer()) fail(key, fmt::format("= {} is not a whole number", found->dump()));
-    const bool in_range = found->is_number_unsigned() && found->get<std::uint64_t>() >= 1 &&
-                          found->get<std::uint64_t>() <= static_cast<std::uint64_t>(maximum);
-    if (!in_range) fail(key, fmt::format("= {} is not between 1 and {}", found->dump(), maximum));
+    if (!is_between(*found, 1, maximum)) fail(key, fmt::format("= {} is not between 1 and {}", found->dump(), maximum));
     value = found->get<std::int64_t>();
   }
 
@@ -139,8 +143,7 @@ BertConfig BertConfig::from_json(const json& object, const std::string& source) 
   }
   if (object.contains("pad_token_id")) {
     const json& pad = object["pad_token_id"];
-    const bool valid = pad.is_null() || (pad.is_number_unsigned() &&
-                                         pad.get<std::uint64_t>() < static_cast<std::uint64_t>(config.vocab_size));
+    const bool valid = pad.is_null() || is_between(pad, 0, config.vocab_size - 1);
     if (!valid) reader.fail("pad_token_id", fmt::format("= {} is not an id of the vocabulary", pad.dump()));
     config.pad_token_id = pad.is_null() ? std::nullopt : std::optional(pad.get<std::int64_t>());
   }

@@ -5,30 +5,15 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <functional>
 #include <set>
 #include <string_view>
 
 #include "base/error.h"
+#include "base/nearest_name.h"
 
 namespace bertdist {
 
 namespace {
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
-  }
-  return row.back();
-}
 
 bool is_in_module(std::string_view name, std::string_view module) {
   if (module.ends_with('.')) module.remove_suffix(1);

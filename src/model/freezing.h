@@ -22,7 +22,7 @@ struct FreezeSpec {
   Kind kind = Kind::none;
   std::int64_t first_layers = 0;
   // A parameter's name, a module's ("bert.encoder.layer.3"), or a name with *, ? and [...], where * spans dots too.
-  std::vector<std::string> patterns;
+  std::vector<std::string> patterns = {};
 };
 
 struct ParameterStatus {
