@@ -18,6 +18,10 @@ bool is_key(std::string_view argument) {
   return argument.size() > 2 && argument.starts_with("--");
 }
 
+[[noreturn]] void fail_no_value(const std::string& key) {
+  throw Error(ExitCode::configuration, key + ": no value follows", "every key is written --key value");
+}
+
 // Boost.Program_options has no flag that may be followed by "true" or "false", and no empty value after "="; both are
 // spelled out for it here, and --learning-rate as --learning_rate.
 std::vector<std::string> spell_out(const std::vector<std::string>& arguments) {
@@ -30,7 +34,11 @@ std::vector<std::string> spell_out(const std::vector<std::string>& arguments) {
     }
     const std::size_t equals = std::min(argument.find('='), argument.size());
     std::replace(argument.begin() + 2, argument.begin() + std::min(argument.find('.'), equals), '-', '_');
-    const Option* option = find_option(argument.substr(2, equals - 2));
+    const Option* option = find_option(argument.substr(2, std::min(argument.find('.'), equals) - 2));
+    const bool needs_value = option ? option->spelling != Spelling::flag : argument.substr(2) == "config";
+    if (needs_value && equals == argument.size() && i + 1 < arguments.size() && is_key(arguments[i + 1])) {
+      fail_no_value(argument);
+    }
     const bool bare = option && option->spelling == Spelling::flag && equals == argument.size() &&
                       (i + 1 == arguments.size() || is_key(arguments[i + 1]));
     if (bare) argument += "=true";
@@ -65,18 +73,26 @@ po::parsed_options tokenize(const std::vector<std::string>& arguments) {
         .allow_unregistered()
         .run();
   } catch (const po::error_with_option_name& error) {
-    throw Error(ExitCode::configuration, fmt::format("{}: no value follows", error.get_option_name()),
-                "every key is written --key value");
+    fail_no_value(error.get_option_name());
   }
 }
 
-// Text as a TOML node, which also says whether it is UTF-8.
-toml::table as_toml(const std::string& key, const std::string& toml_value, const std::string& written) {
+// A list or table; under the key "value".
+toml::table parse_structure(const std::string& key, const std::string& text) {
   try {
-    return toml::parse("value = " + toml_value);
+    return toml::parse("value = " + text);
   } catch (const toml::parse_error& error) {
-    throw Error(ExitCode::configuration, fmt::format("--{}: {} is not TOML: {}", key, written, error.description()),
+    throw Error(ExitCode::configuration, fmt::format("--{}: {} is not TOML: {}", key, text, error.description()),
                 "a list looks like '[\"a\", \"b\"]' and a table like '{first_layers = 4}', in the shell's quotes");
+  }
+}
+
+// Text as it stands; under the key "value". TOML, and with it the saved configuration, holds UTF-8 only.
+toml::table parse_text(const std::string& key, const std::string& text) {
+  try {
+    return toml::parse("value = " + toml_text(std::string_view(text)));
+  } catch (const toml::parse_error&) {
+    throw Error(ExitCode::configuration, fmt::format("--{}: the value is not UTF-8", key));
   }
 }
 
@@ -99,7 +115,7 @@ toml::table typed_value(const Option& option, const std::string& key, const std:
     return toml::table{{"value", text == "true"}};
   }
   const bool structured = option.spelling == Spelling::table && (text.starts_with('[') || text.starts_with('{'));
-  return as_toml(key, structured ? text : toml_text(std::string_view(text)), text);
+  return structured ? parse_structure(key, text) : parse_text(key, text);
 }
 
 // "4" in --freeze.first_layers 4 is a number, "Safe" in --id2label.0 Safe a name.
@@ -107,7 +123,7 @@ void insert_entry(toml::table& table, const std::string& key, const std::string&
   if (const auto number = parse_number<std::int64_t>(text)) {
     table.insert_or_assign(entry, *number);
   } else {
-    table.insert_or_assign(entry, *as_toml(key, toml_text(std::string_view(text)), text)["value"].as_string());
+    table.insert_or_assign(entry, *parse_text(key, text)["value"].as_string());
   }
 }
 

@@ -47,7 +47,7 @@ std::vector<std::pair<const toml::key*, const toml::node*>> in_order_of_lines(co
 }  // namespace
 
 void fail_unknown_key(const std::string& place, std::string_view key) {
-  if (key == "sweep") {
+  if (key == "sweep" || key.starts_with("sweep.")) {
     throw Error(ExitCode::configuration, place + "unknown key \"sweep\": this version of bertdist has no sweeps",
                 "remove the table and run one configuration");
   }
@@ -62,6 +62,10 @@ void read_file(const std::string& file, Config& config, Given& given) {
     const toml::source_position begin = key->source().begin;
     const std::string place = fmt::format("{}:{}:{}: ", file, begin.line, begin.column);
     const Option* option = find_option(key->str());
+    if (!option && node->is_table() && key->str() != "sweep") {
+      throw Error(ExitCode::configuration, fmt::format("{}unknown table \"{}\"", place, key->str()),
+                  "the keys stand in the file without a [table]; only freeze, id2label and label2id may be tables");
+    }
     if (!option) fail_unknown_key(place, key->str());
     option->read(Value(key->str(), *node, file), config);
     given[std::string(key->str())] = place + std::string(key->str());

@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
 
 #include "config/option.h"
 
@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::size_t kHelpWidth = 100;
 constexpr std::size_t kHelpColumn = 36;
+constexpr char kFixedSpace = '\x1f';  // a space where no line may end
 
 struct CommandHelp {
   std::string_view usage;
@@ -51,13 +52,14 @@ void append_wrapped(std::string& text, std::string_view words, std::size_t colum
       ++column;
     }
     text += word;
+    std::replace(text.end() - static_cast<std::ptrdiff_t>(word.size()), text.end(), kFixedSpace, ' ');
     column += word.size();
   }
   text += '\n';
 }
 
 std::string default_sentence(const Option& option) {
-  return option.default_text.empty() ? "" : fmt::format(" (default: {})", option.default_text);
+  return option.default_text.empty() ? "" : fmt::format(" (default:\x1f{})", option.default_text);
 }
 
 // Names to choose from are worth a help line; what a FILE is, is not.
@@ -117,7 +119,7 @@ freeze = {first_layers = 4}         # or "base", or ["bert.encoder.layer.0.*"]
 
 An unknown key, a value of the wrong type or out of range, and keys that exclude each other (`global_batch_size` and
 `per_device_train_batch_size`; `validation_file` and a `validation_split`) end the program with exit code 2 before anything
-is loaded; the message names file, line and column. A path that begins with `~/` is in your home folder.
+is loaded; the message names file, line and column. A path that begins with `~/` is in your home folder; a relative one starts at the folder that the program runs in.
 
 ## On the command line
 

@@ -26,6 +26,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string_view nearest_name(std::string_view written, const std::vector<std::string_view>& names) {
+  const auto longer = std::find_if(names.begin(), names.end(), [&](auto name) { return name.starts_with(written); });
+  if (longer != names.end() && written.size() >= 3) return *longer;
   std::string_view nearest;
   std::size_t nearest_distance = std::max<std::size_t>(2, written.size() / 3) + 1;
   for (const std::string_view name : names) {

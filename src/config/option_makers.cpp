@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "config/nearest.h"
 #include "config/option.h"
 #include "config/toml_text.h"
 
@@ -132,13 +133,13 @@ Option number_option(About about, double Config::*member, Range range) {
 Option word_option(About about, std::string Config::*member, std::vector<std::string_view> words,
                    std::vector<std::string_view> later) {
   std::string type = fmt::format("{}", fmt::join(words, ", "));
-  return text_member(make_option(std::move(about), "NAME", std::move(type), Spelling::text), member,
-                     [words, later](const Value& value) {
-                       const auto* given = value.node().as_string();
-                       if (given && std::find(later.begin(), later.end(), given->get()) != later.end()) {
-                         value.fail(fmt::format("{} is not available in this version of bertdist",
-                                                toml_text(std::string_view(given->get()))),
-                                    fmt::format("it has {}", fmt::join(words, ", ")));
+  return text_member(make_option(std::move(about), "NAME", type, Spelling::text), member,
+                     [words, later, type](const Value& value) {
+                       const std::string word = value.text(type);
+                       const std::string kind = word.substr(0, word.find(':'));  // of "cuda:0"
+                       if (std::find(later.begin(), later.end(), kind) != later.end()) {
+                         value.fail(fmt::format("\"{}\" is not available in this version of bertdist", word),
+                                    fmt::format("use {}", fmt::join(words, " or ")));
                        }
                        return std::string(words[value.one_of(words)]);
                      });
@@ -146,17 +147,16 @@ Option word_option(About about, std::string Config::*member, std::vector<std::st
 
 Option metric_option(About about, std::string Config::*member, std::vector<std::string_view> metrics) {
   std::string type = fmt::format("{}; with or without \"eval_\"", fmt::join(metrics, ", "));
-  return text_member(make_option(std::move(about), "METRIC", std::move(type), Spelling::text), member,
-                     [metrics](const Value& value) {
-                       std::vector<std::string> with_prefix;
-                       for (const auto metric : metrics) with_prefix.push_back(fmt::format("eval_{}", metric));
-                       std::vector<std::string_view> names = metrics;
-                       names.insert(names.end(), with_prefix.begin(), with_prefix.end());
-                       const auto* given = value.node().as_string();
-                       const bool prefixed = given && given->get().starts_with("eval_");
-                       const std::size_t index = value.one_of(prefixed ? names : metrics);
-                       return std::string(metrics[index % metrics.size()]);
-                     });
+  return text_member(
+      make_option(std::move(about), "METRIC", type, Spelling::text), member, [metrics, type](const Value& value) {
+        std::string metric = value.text("a metric's name");
+        if (metric.starts_with("eval_")) metric.erase(0, 5);
+        if (std::find(metrics.begin(), metrics.end(), metric) == metrics.end()) {
+          const std::string_view nearest = nearest_name(metric, metrics);
+          value.fail_expected("one of " + type, nearest.empty() ? "" : fmt::format("did you mean \"{}\"?", nearest));
+        }
+        return metric;
+      });
 }
 
 template <typename E>

@@ -32,7 +32,7 @@ Options model_options() {
                   &Config::problem_type, {"single_label_classification"}, {"multi_label_classification", "regression"}),
       freeze_option({"freeze", section, kTrain,
                      "The parameters that stay as they are: a part of the model by its name, the embeddings and the "
-                     "first k layers with {first_layers = k}, or a list of patterns of parameter names such as "
+                     "first k layers with {first_layers=k}, or a list of patterns of parameter names such as "
                      "[\"bert.encoder.*\"], with * and ?."},
                     &Config::freeze),
       flag_option({"frozen_dropout", section, kTrain,
@@ -127,7 +127,7 @@ Options output_options() {
                   &Config::overwrite_output_dir),
       optional_text_option({"resume_from_checkpoint", section, kTrain,
                             "Go on from this checkpoint folder, or from output_dir's newest with \"latest\"."},
-                           &Config::resume_from_checkpoint, "DIR|latest"),
+                           &Config::resume_from_checkpoint, "DIR"),
       path_option({"output_file", section, kPredict, "Where the predictions go; .csv or .jsonl decides their format."},
                   &Config::output_file, "FILE")
           .defaults_to("standard output, as JSONL"),
@@ -233,13 +233,13 @@ Options machine_options() {
   constexpr auto section = "Machine";
   return {
       word_option({"dtype", section, kComputes, "The precision of the model's arithmetic."}, &Config::dtype,
-                  {"float32"}, {"bfloat16", "float16"}),
+                  {"float32"}, {"bfloat16", "float16", "bf16", "fp16"}),
       word_option({"device", section, kComputes, "Where the model runs; auto takes what is there."}, &Config::device,
                   {"auto", "cpu"}, {"cuda"}),
       optional_integer_option({"num_threads", section, kAllCommands, "Threads of one rank."}, &Config::num_threads,
                               at_least(1))
           .defaults_to("the rank's share of the host's cores"),
-      number_option({"comm_timeout_s", section, kAllCommands,
+      number_option({"comm_timeout_s", section, kReads,
                      "Seconds to wait for another rank before the job is ended, naming that rank."},
                     &Config::comm_timeout_s, above(0)),
   };

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
+
 namespace bertdist {
 
 std::string toml_text(std::string_view value) {
@@ -37,6 +39,7 @@ std::string toml_text(std::string_view value) {
 
 std::string toml_text(double value) {
   std::string text = fmt::format("{}", value);
+  if (!std::isfinite(value)) return text;
   const auto exponent = text.find('e');
   if (exponent == text.npos) return text.find('.') == text.npos ? text + ".0" : text;
   // 5e-5 is easier to read than 5e-05, and +, too, says nothing.
