@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -12,6 +13,19 @@
 
 namespace bertdist {
 namespace {
+
+// What other versions and programs call a key, where the letters alone would not lead to it.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kNamesElsewhere{{
+    {"evaluation_strategy", "eval_strategy"},
+    {"lr", "learning_rate"},
+    {"batch_size", "global_batch_size"},
+    {"max_length", "max_seq_length"},
+    {"fp16", "dtype"},
+    {"bf16", "dtype"},
+    {"use_cpu", "device"},
+    {"no_cuda", "device"},
+    {"threads", "num_threads"},
+}};
 
 std::string read_text(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
@@ -51,7 +65,9 @@ void fail_unknown_key(const std::string& place, std::string_view key) {
     throw Error(ExitCode::configuration, place + "unknown key \"sweep\": this version of bertdist has no sweeps",
                 "remove the table and run one configuration");
   }
-  const std::string_view nearest = nearest_name(key, option_names());
+  const auto known =
+      std::find_if(kNamesElsewhere.begin(), kNamesElsewhere.end(), [&](const auto& n) { return n.first == key; });
+  const std::string_view nearest = known == kNamesElsewhere.end() ? nearest_name(key, option_names()) : known->second;
   throw Error(ExitCode::configuration, fmt::format("{}unknown key \"{}\"", place, key),
               nearest.empty() ? "bertdist --help lists the keys" : fmt::format("did you mean \"{}\"?", nearest));
 }
