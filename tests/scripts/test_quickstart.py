@@ -1,0 +1,64 @@
+"""launcher/quickstart on a machine of stand-ins: which steps it takes, in which order and with which arguments."""
+
+import subprocess
+
+import pytest
+
+from scripts.machine import PROJECT, Machine
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path)
+    machine.add_program("ninja", 'mkdir -p build/cpu/bin; cp "$MACHINE/bin/bertdist" "$2/bin/bertdist"')
+    machine.add_program("cmake", "mkdir -p build/cpu/bin; touch build/cpu/build.ninja")
+    machine.add_program("bertdist", "[[ $1 != predict ]] || cat >> $MACHINE/predicted")
+    (machine.project / "models" / "all-MiniLM-L6-v2").mkdir(parents=True)
+    return machine
+
+
+def bertdist_calls(machine):
+    return [call for call in machine.calls() if call.startswith(("bertdist", "mpirun"))]
+
+
+def test_prepares_trains_and_predicts(machine):
+    result = machine.run("launcher/quickstart", "--num_train_epochs", "1")
+    assert result.returncode == 0, result.stderr
+    prepare, train, predict = bertdist_calls(machine)
+    assert prepare.startswith("bertdist prepare --config configs/quickstart.toml")
+    assert train.startswith("mpirun -np 2 ") and "--bind-to none" in train
+    assert train.endswith("bin/bertdist --config configs/quickstart.toml --num_train_epochs 1")
+    assert "--model_name_or_path runs/quickstart" in predict
+    lines = (machine.folder / "predicted").read_text().splitlines()
+    assert lines[0] == "text" and len(lines) == 4
+
+
+def test_the_users_own_file(machine, tmp_path):
+    (tmp_path / "mine.csv").write_text("url,class\na,1\n")
+    result = machine.run("launcher/quickstart", "--train_file", str(tmp_path / "mine.csv"), "--text_column", "url")
+    assert result.returncode == 0, result.stderr
+    train = bertdist_calls(machine)[1]
+    assert f"--train_file {tmp_path / 'mine.csv'}" in train
+    assert "--validation_split 0.2" in train and "--text_column url" in train
+    assert (machine.folder / "predicted").read_text().startswith("url\n")
+
+
+def test_a_dry_run_runs_nothing(machine):
+    result = machine.run("launcher/quickstart", "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert machine.calls() == []
+    for step in ("pip install", "ninja", "bertdist prepare", "mpirun", "bertdist predict"):
+        assert step in result.stdout
+
+
+def test_a_file_that_cannot_be_read_is_named_before_anything_is_done(machine):
+    result = machine.run("launcher/quickstart", "--train_file", "/nowhere.csv")
+    assert result.returncode == 1 and "cannot read the file '/nowhere.csv'" in result.stderr
+    assert machine.calls() == []
+
+
+@pytest.mark.parametrize("script", ["launcher/setup", "launcher/fetch", "launcher/quickstart", "tests/run"])
+def test_help_is_the_comment_at_the_top(script):
+    result = subprocess.run([PROJECT / script, "--help"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith(f"Usage: {script} ")
+    assert "set -euo" not in result.stdout and "shellcheck" not in result.stdout
