@@ -18,9 +18,8 @@ void AddedVocabulary::add(const AddedToken& token, const std::map<std::string, s
   } else if (const auto known = vocab.find(token.content); known != vocab.end()) {
     id = known->second;
   } else {
-    // As `tokenizers` counts: behind the number of entries of the vocabulary, whatever its largest id is.
-    id = static_cast<std::int32_t>(vocab.size());
-    for (const auto& [content, other] : ids_) id = std::max(id, other + 1);
+    // As `tokenizers` counts: on from the number of entries of the vocabulary, whatever its largest id is.
+    id = static_cast<std::int32_t>(vocab.size()) + num_new_++;
   }
   ids_[token.content] = id;
   tokens_[id] = token;
@@ -50,7 +49,7 @@ AddedTokenFinder::AddedTokenFinder(const AddedVocabulary& vocabulary, bool norma
   if (std::count(first_bytes_.begin(), first_bytes_.end(), true) == 1)
     only_first_byte_ =
         static_cast<int>(std::find(first_bytes_.begin(), first_bytes_.end(), true) - first_bytes_.begin());
-  // Of tokens that look the same once normalized `tokenizers` finds the one with the largest id.
+  // Of tokens that look the same once normalized `tokenizers` finds one by chance; here it is the largest id.
   std::sort(contents.begin(), contents.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   trie_ = TokenTrie(std::move(contents));
 }

@@ -46,6 +46,7 @@ class AddedVocabulary {
   std::map<std::int32_t, AddedToken> tokens_;
   std::map<std::string, bool> special_;
   std::vector<Entry> entries_;
+  std::int32_t num_new_ = 0;  // not in the model's vocabulary
 };
 
 // Finds added tokens: leftmost first, and of those that start at one place the longest.
