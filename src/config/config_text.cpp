@@ -119,7 +119,8 @@ freeze = {first_layers = 4}         # or "base", or ["bert.encoder.layer.0.*"]
 
 An unknown key, a value of the wrong type or out of range, and keys that exclude each other (`global_batch_size` and
 `per_device_train_batch_size`; `validation_file` and a `validation_split`) end the program with exit code 2 before anything
-is loaded; the message names file, line and column. A path that begins with `~/` is in your home folder; a relative one starts at the folder that the program runs in.
+is loaded; the message names file, line and column. A path that begins with `~/` is in your home folder; a relative one
+starts at the folder that the program runs in.
 
 ## On the command line
 

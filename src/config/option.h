@@ -69,10 +69,9 @@ Option choice_option(About about, E Config::*member, Choices<E> choices);
 // An option that has no read and write yet.
 Option make_option(About about, std::string placeholder, std::string type, Spelling spelling);
 
-Option text_option(About about, std::string Config::*member, std::string placeholder);
-Option optional_text_option(About about, std::optional<std::string> Config::*member, std::string placeholder);
 // As text, with a leading "~/" replaced by the home folder.
 Option path_option(About about, std::string Config::*member, std::string placeholder);
+Option optional_path_option(About about, std::optional<std::string> Config::*member, std::string placeholder);
 Option column_option(About about, std::string Config::*member);  // a number is a position
 Option columns_option(About about, std::vector<std::string> Config::*member);
 // One byte, or none.

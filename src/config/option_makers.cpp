@@ -72,14 +72,12 @@ Option make_option(About about, std::string placeholder, std::string type, Spell
   return option;
 }
 
-Option text_option(About about, std::string Config::*member, std::string placeholder) {
-  return text_member(make_option(std::move(about), std::move(placeholder), "string", Spelling::text), member,
-                     [](const Value& value) { return value.text(); });
-}
-
-Option optional_text_option(About about, std::optional<std::string> Config::*member, std::string placeholder) {
-  return optional_option(make_option(std::move(about), std::move(placeholder), "string", Spelling::text), member,
-                         [](const Value& value) { return expand_home(value.text()); });
+Option optional_path_option(About about, std::optional<std::string> Config::*member, std::string placeholder) {
+  return optional_option(make_option(std::move(about), std::move(placeholder), "path", Spelling::text), member,
+                         [](const Value& value) {
+                           const std::string path = expand_home(value.text("a path"));
+                           return path.empty() ? std::nullopt : std::optional(path);
+                         });
 }
 
 Option path_option(About about, std::string Config::*member, std::string placeholder) {

@@ -24,7 +24,7 @@ using Options = std::vector<Option>;
 Options model_options() {
   constexpr auto section = "Model";
   return {
-      text_option({"model_name_or_path", section, kAllCommands,
+      path_option({"model_name_or_path", section, kAllCommands,
                    "The checkpoint to start from: a folder with config.json, model.safetensors and the tokenizer's "
                    "files, or a name in the Hugging Face hub cache."},
                   &Config::model_name_or_path, "DIR|NAME"),
@@ -125,7 +125,7 @@ Options output_options() {
                   &Config::output_dir, "DIR"),
       flag_option({"overwrite_output_dir", section, kTrain, "Train into an output_dir that is not empty."},
                   &Config::overwrite_output_dir),
-      optional_text_option({"resume_from_checkpoint", section, kTrain,
+      optional_path_option({"resume_from_checkpoint", section, kTrain,
                             "Go on from this checkpoint folder, or from output_dir's newest with \"latest\"."},
                            &Config::resume_from_checkpoint, "DIR"),
       path_option({"output_file", section, kPredict, "Where the predictions go; .csv or .jsonl decides their format."},
@@ -254,8 +254,7 @@ const std::vector<Option>& options() {
                          optimizer_options(), evaluation_options(), machine_options()}) {
       std::move(part.begin(), part.end(), std::back_inserter(all));
     }
-    // What the command line's rows per rank would be has no meaning beside a global batch, and parse_config refuses
-    // both.
+    // parse_config refuses the two together, so what is saved must not have both.
     const auto per_device =
         std::find_if(all.begin(), all.end(), [](const Option& o) { return o.name == "per_device_train_batch_size"; });
     per_device->write = [write = per_device->write](const Config& config) {

@@ -53,7 +53,6 @@ TEST_F(ConfigErrors, WrongTypesNameExpectedAndFound) {
          "run.toml:4:17: learning_rate: expected a number, at least 0, found the string \"fast\"");
   expect(file_error("seed = 1.5"), "seed: expected an integer, at least 0, found the number 1.5");
   expect(file_error("header = 'yes'"), "header: expected true or false, found the string \"yes\"");
-  expect(file_error("train_file = ''\n"), "");  // a key given twice is not TOML
   expect(file_error("text_column = true"), "text_column: expected a column's name or position, found true");
   expect(file_error("test_file = ['a']"), "test_file: expected a path, found a list");
   expect(file_error("test_file = {a = 1}"), "found a table");

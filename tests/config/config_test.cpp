@@ -84,6 +84,12 @@ TEST_F(Defaults, PutTheTokenCacheIntoTheUsersCacheFolder) {
 
 using Sources = ConfigTest;
 
+TEST_F(Sources, EmptyTextUnsetsAKeyOfTheFile) {
+  EXPECT_EQ(train("resume_from_checkpoint = 'latest'").resume_from_checkpoint, "latest");
+  EXPECT_FALSE(train("resume_from_checkpoint = 'latest'", {"--resume_from_checkpoint", ""}).resume_from_checkpoint);
+  EXPECT_EQ(train("test_file = 'x.csv'", {"--test_file="}).test_file, "");
+}
+
 TEST_F(Sources, CommandLineWinsOverFileWinsOverDefault) {
   EXPECT_EQ(train("seed = 1").seed, 1);
   EXPECT_EQ(train("seed = 1", {"--seed", "2"}).seed, 2);

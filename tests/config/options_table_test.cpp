@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <map>
 #include <set>
 #include <sstream>
@@ -190,9 +191,10 @@ TEST(NearestName, IsAPrefixOrFewLettersAwayOrContained) {
 
 TEST(TomlText, OfNumbersReadsBackToTheSameBits) {
   for (const double value : {0.0, -0.0, 1.0, 0.1, 5e-5, 1e-8, 1e22, 1e300, 5e-324, 0.1 + 0.2, 123456789.0}) {
-    const auto parsed = toml::parse("v = " + toml_text(value))["v"];
-    ASSERT_TRUE(parsed.is_floating_point()) << toml_text(value);
-    EXPECT_EQ(parsed.value<double>(), value);
+    const toml::table table = toml::parse("v = " + toml_text(value));
+    ASSERT_TRUE(table["v"].is_floating_point()) << toml_text(value);
+    EXPECT_EQ(table["v"].value<double>(), value);
+    EXPECT_EQ(std::signbit(*table["v"].value<double>()), std::signbit(value));
   }
   EXPECT_EQ(toml_text(5e-5), "5e-5");
   EXPECT_EQ(toml_text(1e22), "1e22");
