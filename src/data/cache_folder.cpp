@@ -1,0 +1,119 @@
+#include "data/cache_folder.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/atomic_file.h"
+#include "base/content_hash.h"
+#include "base/error.h"
+
+namespace bertdist {
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t kHashDigits = 32;
+
+// The holder removes the file with the lock, so the path may by now name another file than the one that was opened.
+bool is_file_at(int descriptor, const fs::path& path) {
+  struct stat opened {};
+  struct stat present {};
+  return ::fstat(descriptor, &opened) == 0 && ::stat(path.c_str(), &present) == 0 && opened.st_ino == present.st_ino &&
+         opened.st_dev == present.st_dev;
+}
+
+// Of temporary names like ".HASH.h5.PID.tmp"; empty for other names.
+std::string hash_in_temporary_name(const std::string& name) {
+  const bool temporary = name.size() > kHashDigits + 2 && name.front() == '.' && name.ends_with(".tmp") &&
+                         name[kHashDigits + 1] == '.' &&
+                         name.find_first_not_of("0123456789abcdef", 1) == kHashDigits + 1;
+  return temporary ? name.substr(1, kHashDigits) : "";
+}
+
+}  // namespace
+
+std::optional<FileLock> FileLock::try_acquire(const fs::path& path) {
+  for (;;) {
+    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (descriptor < 0) {
+      throw Error(ExitCode::output, fmt::format("cannot create '{}': {}", path.string(), std::strerror(errno)),
+                  "token_cache_dir must be a folder that you may write to");
+    }
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+      const int error = errno;
+      if (error != EWOULDBLOCK && error != EINTR) return FileLock(path, descriptor, false);
+      ::close(descriptor);
+      return std::nullopt;
+    }
+    if (is_file_at(descriptor, path)) return FileLock(path, descriptor, true);
+    ::close(descriptor);
+  }
+}
+
+FileLock::~FileLock() {
+  if (descriptor_ < 0) return;
+  if (locked_) ::unlink(path_.c_str());
+  ::close(descriptor_);
+}
+
+std::optional<FileLock> CacheFolder::try_lock() const {
+  make_directories(folder_);
+  return FileLock::try_acquire(folder_ / (content_hash_ + ".lock"));
+}
+
+void CacheFolder::remove_stale_files() const {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, ignored)) {
+    const std::string hash = hash_in_temporary_name(entry.path().filename().string());
+    if (hash.empty()) continue;
+    std::optional<FileLock> lock;
+    if (hash != content_hash_) {
+      lock = CacheFolder(folder_, hash).try_lock();
+      if (!lock || !lock->locked()) continue;
+    }
+    fs::remove(entry.path(), ignored);
+  }
+}
+
+fs::path CacheFolder::record_of(const fs::path& source) const {
+  return folder_ / "by_source" /
+         (ContentHash().field(fs::absolute(source).lexically_normal().string()).hex() + ".json");
+}
+
+std::string CacheFolder::changes_since_last(const fs::path& source, const CacheFields& fields) const {
+  std::ifstream file(record_of(source));
+  const nlohmann::json record = nlohmann::json::parse(file, nullptr, false);
+  if (!record.is_object() || !record.contains("fields") || !record["fields"].is_object()) return "";
+  std::string changes;
+  for (const auto& [name, value] : fields) {
+    const auto old = record["fields"].find(name);
+    if (old == record["fields"].end() || !old->is_string() || old->get<std::string>() == value) continue;
+    const bool is_hash = name == "source_hash" || name == "tokenizer";
+    changes += changes.empty() ? "" : ", ";
+    changes += name == "source_hash" ? "the file's content changed"
+               : is_hash             ? "the tokenizer changed"
+                                     : fmt::format("{} {} -> {}", name, old->get<std::string>(), value);
+  }
+  return changes;
+}
+
+void CacheFolder::remember(const fs::path& source, const CacheFields& fields) const {
+  nlohmann::ordered_json record;
+  record["source"] = fs::absolute(source).lexically_normal().string();
+  record["cache"] = content_hash_;
+  record["fields"] = nlohmann::ordered_json::object();
+  for (const auto& [name, value] : fields) record["fields"][name] = value;
+  make_directories(record_of(source).parent_path());
+  write_file_atomically(record_of(source),
+                        record.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace bertdist

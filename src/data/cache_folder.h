@@ -1,0 +1,68 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "data/token_cache_format.h"
+
+namespace bertdist {
+
+// An advisory lock on a file, held until it is destroyed or the process ends, however it ends. The file is removed with
+// the lock.
+class FileLock {
+ public:
+  // Nothing while another process holds it. Throws Error(output) where the file cannot be made.
+  static std::optional<FileLock> try_acquire(const std::filesystem::path& path);
+  ~FileLock();
+  FileLock(FileLock&& other) noexcept
+      : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), locked_(other.locked_) {}
+  FileLock& operator=(FileLock&& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(descriptor_, other.descriptor_);
+    std::swap(locked_, other.locked_);
+    return *this;
+  }
+  FileLock(const FileLock&) = delete;
+
+  // False on a file system without locks: two jobs may then do the same work, each under its own temporary name.
+  bool locked() const { return locked_; }
+
+ private:
+  FileLock(std::filesystem::path path, int descriptor, bool locked)
+      : path_(std::move(path)), descriptor_(descriptor), locked_(locked) {}
+
+  std::filesystem::path path_;
+  int descriptor_;
+  bool locked_;
+};
+
+// The names in token_cache_dir: HASH.h5, HASH.skipped.txt beside it, HASH.lock while it is made, and by_source/*.json,
+// which remember from which fields the last cache of each source file was made. Caches are never removed.
+class CacheFolder {
+ public:
+  CacheFolder(std::filesystem::path folder, std::string content_hash)
+      : folder_(std::move(folder)), content_hash_(std::move(content_hash)) {}
+
+  std::filesystem::path cache() const { return folder_ / (content_hash_ + ".h5"); }
+  std::filesystem::path skipped_rows() const { return folder_ / (content_hash_ + ".skipped.txt"); }
+
+  // Makes the folder where it is missing. Nothing while another job makes the same cache.
+  std::optional<FileLock> try_lock() const;
+  // Removes what killed writers left, of this cache (whose lock the caller holds) and of those that nobody makes now.
+  void remove_stale_files() const;
+
+  // In words, how `fields` differ from those of the source's last cache; empty where there was none or it was the same.
+  std::string changes_since_last(const std::filesystem::path& source, const CacheFields& fields) const;
+  // Throws Error(output).
+  void remember(const std::filesystem::path& source, const CacheFields& fields) const;
+
+ private:
+  std::filesystem::path record_of(const std::filesystem::path& source) const;
+
+  std::filesystem::path folder_;
+  std::string content_hash_;
+};
+
+}  // namespace bertdist

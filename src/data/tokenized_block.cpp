@@ -1,0 +1,167 @@
+#include "data/tokenized_block.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+namespace bertdist {
+
+namespace {
+
+template <typename T>
+void append_values(const std::vector<T>& values, Bytes& bytes) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  const std::uint64_t size = values.size();
+  const auto as_bytes = [&](const void* data, std::size_t count) {
+    const auto* begin = static_cast<const std::byte*>(data);
+    bytes.insert(bytes.end(), begin, begin + count);
+  };
+  as_bytes(&size, sizeof(size));
+  as_bytes(values.data(), values.size() * sizeof(T));
+}
+
+void append_text(const std::string& text, Bytes& bytes) {
+  append_values(std::vector<char>(text.begin(), text.end()), bytes);
+}
+
+class BytesReader {
+ public:
+  explicit BytesReader(const Bytes& bytes) : bytes_(bytes) {}
+
+  bool at_end() const { return at_ == bytes_.size(); }
+
+  template <typename T>
+  std::vector<T> values() {
+    std::uint64_t size = 0;
+    copy(&size, sizeof(size));
+    std::vector<T> values(size);
+    copy(values.data(), size * sizeof(T));
+    return values;
+  }
+
+  std::string text() {
+    const std::vector<char> characters = values<char>();
+    return {characters.begin(), characters.end()};
+  }
+
+ private:
+  void copy(void* to, std::size_t count) {
+    if (count > bytes_.size() - at_) throw Error(ExitCode::internal, "a tokenised block arrived incomplete");
+    if (count > 0) std::memcpy(to, bytes_.data() + at_, count);
+    at_ += count;
+  }
+
+  const Bytes& bytes_;
+  std::size_t at_ = 0;
+};
+
+// The id, or the error that stops the block.
+std::int64_t label_id(const BlockTokenizer& job, const Example& example, const Row& row, TokenizedBlock& result) {
+  if (!example.label) return -1;
+  const std::optional<std::int64_t> id = job.labels.id_of(*example.label);
+  if (!id) {
+    result.error.emplace(
+        ExitCode::data, fmt::format("{}:{}: unknown label '{}'", job.table.source().name(), row.line, *example.label),
+        fmt::format("the labels are {}; id2label or label2id in the configuration name others", job.labels.describe()));
+  }
+  return id.value_or(-1);
+}
+
+// Whether to go on with the next row.
+bool take_bad_row(const BlockTokenizer& job, std::int64_t line, const std::string& reason, TokenizedBlock& result) {
+  result.bad_rows.push_back({line, reason});
+  if (job.on_bad_row == BadRowPolicy::skip) return true;
+  result.error.emplace(ExitCode::data, fmt::format("{}:{}: {}", job.table.source().name(), line, reason),
+                       "on_bad_row = \"skip\" leaves such rows out and lists them in a file");
+  return false;
+}
+
+void append_row(const Encoding& encoding, std::int64_t label, std::int64_t line, TokenizedBlock& result) {
+  result.tokens.insert(result.tokens.end(), encoding.input_ids.begin(), encoding.input_ids.end());
+  result.lengths.push_back(static_cast<std::uint32_t>(encoding.input_ids.size()));
+  const auto& types = encoding.token_type_ids;
+  result.first_segment_lengths.push_back(
+      static_cast<std::uint32_t>(std::find(types.begin(), types.end(), std::uint8_t{1}) - types.begin()));
+  result.labels.push_back(label);
+  result.lines.push_back(line);
+}
+
+void tokenize_rows(const BlockTokenizer& job, const TextBlock& block, TokenizedBlock& result) {
+  RowReader reader(job.table, block);
+  Row row;
+  Encoding encoding;
+  while (reader.next(row)) {
+    const std::optional<Example> example = job.examples.read(row);
+    if (!example) {
+      if (take_bad_row(job, row.line, row.problem, result)) continue;
+      return;
+    }
+    const std::int64_t label = label_id(job, *example, row, result);
+    if (result.error) return;
+    try {
+      result.num_invalid_utf8 += static_cast<std::int64_t>(job.tokenizer.encode(
+          example->text, example->text_pair, job.max_seq_length, job.truncation_strategy, encoding));
+    } catch (const Error& error) {
+      // A text that cannot be truncated is the row's fault; anything else is not.
+      if (error.code() != ExitCode::data) throw;
+      if (take_bad_row(job, row.line, error.what(), result)) continue;
+      return;
+    }
+    append_row(encoding, label, row.line, result);
+  }
+}
+
+}  // namespace
+
+TokenizedBlock BlockTokenizer::operator()(const TextBlock& block) const {
+  TokenizedBlock result;
+  try {
+    tokenize_rows(*this, block, result);
+  } catch (const Error& error) {
+    result.error = error;
+  } catch (const std::exception& error) {
+    result.error.emplace(ExitCode::internal, fmt::format("tokenising '{}': {}", table.source().name(), error.what()));
+  }
+  table.source().release(block.begin, block.end);
+  return result;
+}
+
+void append_bytes(const TokenizedBlock& block, Bytes& bytes) {
+  append_values(block.tokens, bytes);
+  append_values(block.lengths, bytes);
+  append_values(block.first_segment_lengths, bytes);
+  append_values(block.labels, bytes);
+  append_values(block.lines, bytes);
+  std::vector<std::int64_t> bad_lines;
+  for (const TokenizedBlock::BadRow& bad : block.bad_rows) bad_lines.push_back(bad.line);
+  append_values(bad_lines, bytes);
+  for (const TokenizedBlock::BadRow& bad : block.bad_rows) append_text(bad.reason, bytes);
+  const std::int64_t code = block.error ? static_cast<std::int64_t>(block.error->code()) : 0;
+  append_values(std::vector<std::int64_t>{block.num_invalid_utf8, code}, bytes);
+  append_text(block.error ? block.error->what() : "", bytes);
+  append_text(block.error ? block.error->hint() : "", bytes);
+}
+
+std::vector<TokenizedBlock> blocks_from_bytes(const Bytes& bytes) {
+  std::vector<TokenizedBlock> blocks;
+  for (BytesReader reader(bytes); !reader.at_end();) {
+    TokenizedBlock& block = blocks.emplace_back();
+    block.tokens = reader.values<std::uint32_t>();
+    block.lengths = reader.values<std::uint32_t>();
+    block.first_segment_lengths = reader.values<std::uint32_t>();
+    block.labels = reader.values<std::int64_t>();
+    block.lines = reader.values<std::int64_t>();
+    for (const std::int64_t line : reader.values<std::int64_t>()) block.bad_rows.push_back({line, ""});
+    for (TokenizedBlock::BadRow& bad : block.bad_rows) bad.reason = reader.text();
+    const std::vector<std::int64_t> numbers = reader.values<std::int64_t>();
+    block.num_invalid_utf8 = numbers.at(0);
+    const std::string message = reader.text();
+    const std::string hint = reader.text();
+    if (numbers.at(1) != 0) block.error.emplace(static_cast<ExitCode>(numbers[1]), message, hint);
+  }
+  return blocks;
+}
+
+}  // namespace bertdist

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "comm/communicator.h"
+#include "data/label_map.h"
+#include "text/example.h"
+#include "text/table.h"
+#include "tokenizer/bert_tokenizer.h"
+
+namespace bertdist {
+
+enum class BadRowPolicy { fail, skip };
+
+// The rows of one TextBlock as token ids.
+struct TokenizedBlock {
+  struct BadRow {
+    std::int64_t line;
+    std::string reason;
+  };
+  std::vector<std::uint32_t> tokens;                 // of all rows
+  std::vector<std::uint32_t> lengths;                // [rows]
+  std::vector<std::uint32_t> first_segment_lengths;  // [rows]
+  std::vector<std::int64_t> labels;                  // [rows], -1 where there is none
+  std::vector<std::int64_t> lines;                   // [rows]
+  std::vector<BadRow> bad_rows;                      // in order, left out of the rows
+  std::int64_t num_invalid_utf8 = 0;
+  std::optional<Error> error;  // stopped here: a bad row under BadRowPolicy::fail, or an unknown label
+};
+
+struct BlockTokenizer {
+  const Table& table;
+  const ExampleReader& examples;
+  const BertTokenizer& tokenizer;
+  std::size_t max_seq_length;
+  TruncationStrategy truncation_strategy;
+  const LabelMap& labels;
+  BadRowPolicy on_bad_row;
+
+  // Thread-safe; an Error comes back in the block, so that the first one in the order of the file can be thrown.
+  TokenizedBlock operator()(const TextBlock& block) const;
+};
+
+// To travel between ranks of the same program.
+void append_bytes(const TokenizedBlock& block, Bytes& bytes);
+std::vector<TokenizedBlock> blocks_from_bytes(const Bytes& bytes);
+
+}  // namespace bertdist

@@ -1,0 +1,92 @@
+"""Tables compared with Python's csv and json modules, on random nasty input and for every size of block."""
+
+import csv
+import io
+import json
+import os
+import random
+import subprocess
+
+import pytest
+
+
+def print_table(path, fmt="csv", delimiter=",", quote='"', header="false", encoding="utf-8", block_size=1 << 20):
+    command = [os.environ["PRINT_TABLE"], str(path), fmt, delimiter, quote, header, encoding, str(block_size)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
+
+
+def random_csv(generator, line_end):
+    pieces = ["a", "b c", ",", '"', "\n", "\r\n", "\r", "é", "漢字", " ", "\t", "''", "\\", "\0"[:0]]
+    rows = []
+    num_columns = generator.randint(2, 4)
+    for _ in range(generator.randint(1, 40)):
+        rows.append(["".join(generator.choices(pieces, k=generator.randint(0, 5))) for _ in range(num_columns)])
+    text = io.StringIO()
+    csv.writer(text, lineterminator=line_end).writerows(rows)
+    if generator.random() < 0.3:
+        text = io.StringIO(text.getvalue().rstrip("\r\n"))
+    return text.getvalue(), rows
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_csv_is_read_as_python_reads_it(tmp_path, seed):
+    generator = random.Random(seed)
+    text, rows = random_csv(generator, generator.choice(["\n", "\r\n", "\r"]))
+    path = tmp_path / "nasty.csv"
+    path.write_bytes((b"\xef\xbb\xbf" if seed % 2 else b"") + text.encode())
+    reader = csv.reader(io.StringIO(text, newline=""))
+    expected = [row for row in reader if row]
+    for block_size in (1, 7, 50, 1 << 20):
+        printed = print_table(path, block_size=block_size)
+        assert [row["cells"] for row in printed["rows"]] == expected
+        assert not any(row["problem"] for row in printed["rows"])
+    assert expected == [row for row in rows]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_unquoted_fields_keep_their_quotes(tmp_path, seed):
+    generator = random.Random(seed)
+    pieces = ["a", '"', "b c", ",", "'", "é"]
+    rows = [["x" + "".join(generator.choices(pieces, k=4)) for _ in range(3)] for _ in range(30)]
+    path = tmp_path / "plain.tsv"
+    path.write_text("\n".join("\t".join(row) for row in rows))
+    printed = print_table(path, "tsv", "\t", "", block_size=13)
+    assert [row["cells"] for row in printed["rows"]] == rows
+    reader = csv.reader(io.StringIO(path.read_text()), delimiter="\t", quoting=csv.QUOTE_NONE)
+    assert rows == list(reader)
+
+
+def test_blocks_cut_between_records_and_know_their_lines(tmp_path):
+    generator = random.Random(5)
+    lines_before = 1
+    text, starts = "", []
+    for index in range(300):
+        field = "word\n" * generator.randint(0, 5) + str(index)
+        starts.append(lines_before)
+        text += f'"{field}",x\n'
+        lines_before += field.count("\n") + 1
+    path = tmp_path / "lines.csv"
+    path.write_text(text)
+    for block_size in (1, 100, 1000):
+        printed = print_table(path, block_size=block_size)
+        assert [row["line"] for row in printed["rows"]] == starts
+    assert printed["blocks"] > 3
+
+
+def test_latin_1(tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("text,label\ncafé ÿ,1\n".encode("latin-1"))
+    printed = print_table(path, header="true", encoding="latin-1")
+    assert printed["rows"][0]["cells"] == ["café ÿ", "1"]
+
+
+def test_jsonl_is_read_as_python_reads_it(tmp_path):
+    generator = random.Random(1)
+    pieces = ["a", '"', "\\", "\n", "\r", "é", "😀", "{", "}", ","]
+    objects = [{"text": "".join(generator.choices(pieces, k=6)), "label": index} for index in range(100)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n\n".join(json.dumps(value, ensure_ascii=index % 2) for index, value in enumerate(objects)))
+    printed = print_table(path, "jsonl", block_size=64)
+    assert [row["cells"] for row in printed["rows"]] == [[value["text"], str(value["label"])] for value in objects]
+    assert [row["line"] for row in printed["rows"]] == list(range(1, 200, 2))
