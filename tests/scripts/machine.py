@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parents[2]
 # What the stand-ins do besides: just enough of the real programs' effects.
 EFFECTS = {
     "apt-get": "",
-    "cmake": "mkdir -p build/cpu; touch build/cpu/build.ninja",
+    "cmake": "mkdir -p build/cpu; touch build/cpu/build.ninja build/cpu/CMakeCache.txt",
     "curl": "",
     "dpkg-query": 'grep -qx "${*: -1}" "$MACHINE/packages" && echo -n installed',
     "id": 'cat "$MACHINE/uid"',
