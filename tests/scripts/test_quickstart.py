@@ -1,6 +1,7 @@
 """launcher/quickstart on a machine of stand-ins: which steps it takes, in which order and with which arguments."""
 
 import subprocess
+import tomllib
 
 import pytest
 
@@ -40,6 +41,9 @@ def test_the_users_own_file(machine, tmp_path):
     train = bertdist_calls(machine)[1]
     assert f"--train_file {tmp_path / 'mine.csv'}" in train
     assert "--validation_split 0.2" in train and "--text_column url" in train
+    config = tomllib.loads((machine.project / train.split("--config ")[1].split()[0]).read_text())
+    sample = tomllib.loads((machine.project / "configs" / "quickstart.toml").read_text())
+    assert sample.keys() - config.keys() == {"train_file", "validation_file", "test_file", "id2label"}
     assert (machine.folder / "predicted").read_text().startswith("url\n")
 
 
