@@ -31,7 +31,7 @@ void write_label_names(const Hdf5Id& file, const std::vector<std::string>& names
 }
 
 void check_token_cache(const Hdf5Id& file) {
-  if (read_string_attribute(file, "format") != kTokenCacheFormat) throw Hdf5Failure("it is not a token cache");
+  if (read_string_attribute(file, "file_type") != kTokenCacheFormat) throw Hdf5Failure("it is not a token cache");
   if (read_integer_attribute(file, "format_version") != kTokenCacheVersion) {
     throw Hdf5Failure("it was written by another version of bertdist");
   }
@@ -92,7 +92,7 @@ void TokenCacheWriter::finish(const CacheDescription& description) {
     labels_.finish();
     lines_.finish();
     write_label_names(file_, description.label_names);
-    write_attribute(file_, "format", std::string(kTokenCacheFormat));
+    write_attribute(file_, "file_type", std::string(kTokenCacheFormat));
     write_attribute(file_, "format_version", kTokenCacheVersion);
     write_attribute(file_, "content_hash", description.content_hash);
     write_attribute(file_, "source", description.source);

@@ -19,7 +19,7 @@ namespace bertdist {
 //   labels                 i64 [N], -1 where there is none
 //   source_lines           i64 [N], from 1
 //   label_names            u8, a JSON list [id]; empty without labels
-// and attributes: format, format_version, content_hash, source, num_skipped, num_invalid_utf8, one for each field
+// and attributes: file_type, format_version, content_hash, source, num_skipped, num_invalid_utf8, one for each field
 // below, and `complete`, written last.
 constexpr std::string_view kTokenCacheFormat = "bertdist token cache";
 constexpr std::int64_t kTokenCacheVersion = 1;

@@ -30,7 +30,9 @@ class BatchPlanTest : public testing::TestWithParam<Case> {
   const std::vector<std::int64_t> rows_ = all_rows(static_cast<std::int64_t>(GetParam().rows));
 
   TrainPlan train_plan(int world_size, std::int64_t epoch = 0, std::uint64_t seed = 1) const {
-    return {{.seed = seed, .epoch = epoch, .global_batch_size = GetParam().batch, .world_size = world_size}, rows_, lengths_};
+    return {{.seed = seed, .epoch = epoch, .global_batch_size = GetParam().batch, .world_size = world_size},
+            rows_,
+            lengths_};
   }
 };
 
@@ -63,7 +65,8 @@ TEST_P(BatchPlanTest, SharesAreBalancedByTokens) {
       std::int64_t smallest = INT64_MAX;
       std::int64_t largest = 0;
       std::int32_t longest = 0;
-      for (const std::int64_t row : plan.global_rows(step)) longest = std::max(longest, lengths_[static_cast<std::size_t>(row)]);
+      for (const std::int64_t row : plan.global_rows(step))
+        longest = std::max(longest, lengths_[static_cast<std::size_t>(row)]);
       for (int rank = 0; rank < world_size; ++rank) {
         std::int64_t tokens = 0;
         for (const std::int64_t row : plan.rows(step, rank)) tokens += lengths_[static_cast<std::size_t>(row)];
@@ -79,7 +82,8 @@ TEST_P(BatchPlanTest, EvaluationBatchesAreTheSameAtAnyNumberOfRanks) {
   const auto batches_of = [&](int world_size) {
     std::vector<std::vector<std::int64_t>> batches;
     for (int rank = 0; rank < world_size; ++rank) {
-      for (auto& batch : EvaluationPlan(rows_, lengths_, GetParam().batch, world_size).batches(rank)) batches.push_back(batch);
+      for (auto& batch : EvaluationPlan(rows_, lengths_, GetParam().batch, world_size).batches(rank))
+        batches.push_back(batch);
     }
     std::sort(batches.begin(), batches.end());
     return batches;

@@ -9,6 +9,8 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "comm/mpi_communicator.h"
+#include "comm/one_process_communicator.h"
 #include "data/token_cache.h"
 
 namespace bertdist {
@@ -29,10 +31,12 @@ std::string read_file(const fs::path& path) {
 class PrepareTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = broadcast_text(*world_, (fs::temp_directory_path() / fmt::format("bertdist-prepare-{}", ::getpid())).string(), 0, "folder");
+    folder_ = broadcast_text(
+        *world_, (fs::temp_directory_path() / fmt::format("bertdist-prepare-{}", ::getpid())).string(), 0, "folder");
     if (is_root()) {
       fs::create_directories(folder_ / "tokenizer");
-      std::ofstream(folder_ / "tokenizer/vocab.txt") << "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\n##a\n##b\n##c\n,\n";
+      std::ofstream(folder_ / "tokenizer/vocab.txt")
+          << "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\n##a\n##b\n##c\n,\n";
     }
     world_->barrier("files");
     options_.token_cache_dir = folder_ / "cache";
@@ -53,7 +57,8 @@ class PrepareTest : public testing::Test {
   }
   fs::path prepare(const fs::path& source, Communicator& communicator) {
     const BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder_ / "tokenizer");
-    return prepare_token_cache(source, options_, tokenizer, communicator, Log(communicator.rank(), communicator.world_size()));
+    return prepare_token_cache(source, options_, tokenizer, communicator,
+                               Log(communicator.rank(), communicator.world_size()));
   }
   fs::path prepare(const fs::path& source) { return prepare(source, *world_); }
   Error error_of(const fs::path& source) {
@@ -79,13 +84,9 @@ class PrepareTest : public testing::Test {
     return text;
   }
 
-  const MpiSession* session_ = nullptr;
-  std::unique_ptr<Communicator> world_ = make_world();
+  std::unique_ptr<Communicator> world_ = std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, CommunicatorOptions{});
   fs::path folder_;
   PrepareOptions options_;
-
- private:
-  static std::unique_ptr<Communicator> make_world();
 };
 
 TEST_F(PrepareTest, HoldsTheRowsInTheOrderOfTheFile) {
@@ -126,8 +127,8 @@ TEST_F(PrepareTest, TheBytesDependOnNeitherRanksNorThreads) {
   world_->barrier("removed");
   options_.num_threads = 1;
   if (is_root()) {
-    const std::unique_ptr<Communicator> alone = one_process();
-    const fs::path path = prepare(source, *alone);
+    OneProcessCommunicator alone;
+    const fs::path path = prepare(source, alone);
     EXPECT_TRUE(read_file(path) == by_all);
     EXPECT_EQ(TokenCache::open(path).num_rows(), 6000);
   }
