@@ -31,7 +31,8 @@ def write_rows(path, count):
 
 def command(folder, source, max_length=32, policy="fail", ranks=2):
     program = [os.environ["PREPARE_FILE"], source, folder / "tokenizer", folder / "cache", max_length, policy]
-    return [str(part) for part in [os.environ["MPIRUN"], "-np", ranks, *program]]
+    launcher = [os.environ["MPIRUN"], "-np", ranks] if ranks > 0 else []
+    return [str(part) for part in [*launcher, *program]]
 
 
 def prepare(folder, source, **options):
@@ -69,12 +70,12 @@ def test_a_changed_option_is_named(folder):
 
 def test_a_killed_writer_leaves_nothing_that_is_picked_up(folder):
     write_rows(folder / "a.csv", 200_000)
-    job = subprocess.Popen(command(folder, folder / "a.csv", ranks=1), start_new_session=True, stderr=subprocess.DEVNULL)
+    job = subprocess.Popen(command(folder, folder / "a.csv", ranks=0))
     deadline = time.monotonic() + 60
     while not list(folder.glob("cache/.*.tmp")) and time.monotonic() < deadline:
         time.sleep(0.002)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
     assert list(folder.glob("cache/.*.tmp")) and not list(folder.glob("cache/*.h5"))
     path, _ = prepare(folder, folder / "a.csv")
     with h5py.File(path) as cache:
