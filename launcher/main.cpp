@@ -14,59 +14,6 @@
 namespace bertdist {
 namespace {
 
-constexpr const char* kUsage =
-    "bertdist fine-tunes BERT-family encoders on many ranks.\n"
-    "\n"
-    "usage: bertdist [COMMAND] [--config FILE] [--KEY VALUE]...\n"
-    "       mpirun -np N bertdist [COMMAND] ...\n"
-    "\n"
-    "commands:\n"
-    "  train      fine-tune a model (the default)\n"
-    "  prepare    tokenise the data files into the token cache and stop\n"
-    "  tokenize   print the token ids of each line of standard input as a JSON array\n"
-    "  evaluate   compute the metrics of a model on labelled data\n"
-    "  predict    write labels and probabilities for texts\n"
-    "\n"
-    "bertdist COMMAND --help lists the keys of a command; --version prints the version.\n";
-
-struct Invocation {
-  Command command = Command::train;
-  std::vector<std::string> arguments;  // without the command's name
-};
-
-Invocation parse_invocation(int argc, char** argv) {
-  Invocation invocation{.command = Command::train, .arguments = {argv + 1, argv + argc}};
-  if (invocation.arguments.empty() || invocation.arguments[0].starts_with("-")) return invocation;
-  const std::optional<Command> command = command_from_name(invocation.arguments[0]);
-  if (!command) {
-    throw Error(ExitCode::configuration, fmt::format("there is no command '{}'", invocation.arguments[0]),
-                "the commands are train, prepare, tokenize, evaluate and predict; see bertdist --help");
-  }
-  invocation.command = *command;
-  invocation.arguments.erase(invocation.arguments.begin());
-  return invocation;
-}
-
-// --help and --version need neither MPI nor a model.
-bool answer_help(int argc, char** argv) {
-  const std::vector<std::string> arguments(argv + 1, argv + argc);
-  const auto given = [&](std::string_view flag, std::string_view short_flag) {
-    return std::ranges::any_of(arguments, [&](const std::string& a) { return a == flag || a == short_flag; });
-  };
-  if (given("--version", "-V")) {
-    fmt::print("bertdist {}\n", BERTDIST_VERSION);
-    return true;
-  }
-  if (arguments.empty()) {
-    fmt::print("{}", kUsage);
-    return true;
-  }
-  if (!given("--help", "-h")) return false;
-  if (arguments[0].starts_with("-")) fmt::print("{}\n", kUsage);
-  fmt::print("{}", help_text(parse_invocation(argc, argv).command));
-  return true;
-}
-
 void run_command(Command command, const Job& job) {
   switch (command) {
     case Command::train:
@@ -117,8 +64,15 @@ int run(int argc, char** argv) {
   Invocation invocation;
   Config config;
   try {
-    if (answer_help(argc, argv)) return 0;
-    invocation = parse_invocation(argc, argv);
+    invocation = parse_invocation({argv + 1, argv + argc});
+    if (invocation.version) {
+      fmt::print("bertdist {}\n", BERTDIST_VERSION);
+      return 0;
+    }
+    if (invocation.help || argc == 1) {
+      fmt::print("{}", help_text(invocation.command));
+      return 0;
+    }
     config = parse_config(invocation.command, invocation.arguments);
   } catch (const std::exception& exception) {
     return report_failure(launcher_rank(), exception);
@@ -127,15 +81,18 @@ int run(int argc, char** argv) {
   const MpiSession session;
   const std::unique_ptr<Communicator> communicator =
       session.world({.timeout = std::chrono::duration<double>(config.comm_timeout_s)});
+  int exit_code = 0;
   try {
     const Log log(communicator->rank(), communicator->world_size());
     const int num_threads =
         claim_cores(communicator->local_rank(), communicator->local_world_size(), config.num_threads);
     run_command(invocation.command, {config, *communicator, log, num_threads});
-    return 0;
   } catch (const std::exception& exception) {
-    communicator->abort(report_failure(communicator->rank(), exception));
+    exit_code = report_failure(communicator->rank(), exception);
   }
+  // The peers may be waiting for this rank: only an abort ends them too.
+  if (exit_code != 0) communicator->abort(exit_code);
+  return 0;
 }
 
 }  // namespace

@@ -131,7 +131,8 @@ Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_
 
 nlohmann::ordered_json Evaluation::to_json(std::string_view prefix) const {
   nlohmann::ordered_json json;
-  for (const auto& [name, value] : metrics_to_json(metrics).items()) json[fmt::format("{}{}", prefix, name)] = value;
+  const nlohmann::ordered_json named = metrics_to_json(metrics);
+  for (const auto& [name, value] : named.items()) json[fmt::format("{}{}", prefix, name)] = value;
   json[fmt::format("{}runtime", prefix)] = runtime;
   json[fmt::format("{}samples", prefix)] = num_rows;
   json[fmt::format("{}samples_per_second", prefix)] = static_cast<double>(num_rows) / runtime;
