@@ -30,9 +30,9 @@ def test_all_texts(folder):
     assert_same(folder, pairs, max_seq_length=40)
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FOLDERS[:2], ids=lambda folder: folder.name)
 def test_every_code_point(folder):
-    assert_same(folder, code_point_rows())
+    assert_same(folder, code_point_rows(), max_seq_length=100_000)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

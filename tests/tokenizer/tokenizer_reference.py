@@ -94,11 +94,15 @@ def assert_same(folder, rows, max_seq_length=512, strategy="longest_first", toke
     assert not different, f"{len(different)} of {len(rows)} rows differ, the first: {different[:3]}"
 
 
-def code_point_rows():
-    for c in CODE_POINTS:
-        yield dict(text=chr(c))
-        yield dict(text=f"a{chr(c)}b")
-        yield dict(text=f"E\u0327{chr(c)}\u302e\u0301\u0327z")
+def code_point_rows(every=True):
+    """Each code point alone, between letters and between marks; many a row, since a row costs more than a word.
+    With every=False without the planes that hold little but ideographs, private use and nothing."""
+    code_points = [c for c in CODE_POINTS if every or c < 0x20000 or 0x2F800 <= c < 0x30000 or 0xE0000 <= c < 0xE1000]
+    for i in range(0, len(code_points), 256):
+        chars = [chr(c) for c in code_points[i : i + 256]]
+        yield dict(text=" ".join(chars))
+        yield dict(text=" ".join(f"a{char}b" for char in chars))
+        yield dict(text=" ".join(f"E\u0327{char}\u302e\u0301\u0327z" for char in chars))
 
 
 def random_text(rng, extra=()):
