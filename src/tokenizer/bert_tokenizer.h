@@ -36,7 +36,8 @@ class BertTokenizer {
  public:
   // Reads a model folder: its tokenizer.json or, where it has none, vocab.txt with tokenizer_config.json (optional; the
   // defaults are those of Hugging Face's BertTokenizerFast). Truncation and padding that tokenizer.json may ask for are
-  // not applied. Throws Error(model) where the files are missing, damaged, or describe another kind of tokenizer.
+  // not applied; its normalizer counts, whatever tokenizer_config.json says. Throws Error(model) where the files are
+  // missing, damaged, or describe another kind of tokenizer.
   static BertTokenizer from_pretrained(const std::filesystem::path& folder);
 
   BertTokenizer(BertTokenizer&&) noexcept;

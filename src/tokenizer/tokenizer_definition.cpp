@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "tokenizer/unicode_tables.h"
 #include "tokenizer/utf8.h"
 
 namespace bertdist {
@@ -180,6 +182,17 @@ TokenizerDefinition read_tokenizer_json(const Json& json, const Json& config) {
   return definition;
 }
 
+void remove_trailing_whitespace(std::string& token) {
+  const auto is_whitespace = [](char32_t c) {
+    return std::ranges::any_of(unicode_tables::whitespace,
+                               [&](const auto& range) { return range.first <= c && c <= range.last; });
+  };
+  for (std::size_t end = token.size(); end > 0;) {
+    if (!is_whitespace(utf8::decode_backwards(token, end))) break;
+    token.resize(end);
+  }
+}
+
 // One token a line; its line number is its id.
 std::map<std::string, std::int32_t> read_vocab(const std::string& content) {
   std::map<std::string, std::int32_t> vocab;
@@ -187,7 +200,7 @@ std::map<std::string, std::int32_t> read_vocab(const std::string& content) {
   for (std::size_t begin = 0; begin < content.size(); ++id) {
     const std::size_t end = std::min(content.find('\n', begin), content.size());
     std::string token = content.substr(begin, end - begin);
-    token.erase(token.find_last_not_of(" \t\r\n\v\f") + 1);
+    remove_trailing_whitespace(token);
     vocab[token] = id;
     begin = end + 1;
   }

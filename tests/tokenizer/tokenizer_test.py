@@ -140,6 +140,16 @@ def test_vocab_txt_as_bert_tokenizer_fast(tmp_path, config):
     assert_same(tmp_path, rows, tokenizer=Tokenizer.from_str(theirs.to_str()))
 
 
+def test_vocab_txt_with_lines_of_whitespace(tmp_path):
+    from transformers import BertTokenizerFast
+
+    lines = [*list(small_vocab())[:5], "\u2028", "a", "", "b \t", "\u3000"]
+    (tmp_path / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(dict(additional_special_tokens=["<new>"])))
+    theirs = BertTokenizerFast.from_pretrained(str(tmp_path)).backend_tokenizer
+    assert_same(tmp_path, [dict(text="a b <new> \u2028 c")], tokenizer=Tokenizer.from_str(theirs.to_str()))
+
+
 def test_vocab_txt_with_windows_line_ends_and_no_config(tmp_path):
     (tmp_path / "vocab.txt").write_bytes("\r\n".join(small_vocab()).encode())
     reference = write_folder(tmp_path / "reference", tokenizer_json())
