@@ -8,20 +8,9 @@
 
 namespace bertdist {
 
-void ResultFiles::write(const std::string& name, const nlohmann::ordered_json& results) const {
-  if (rank_ != 0) return;
-  make_directories(folder_);
-  write_file_atomically(folder_ / (name + "_results.json"), results.dump(4) + "\n");
+namespace {
 
-  const std::filesystem::path all_path = folder_ / "all_results.json";
-  nlohmann::ordered_json all = nlohmann::ordered_json::object();
-  if (std::ifstream file(all_path); file) {
-    all = nlohmann::ordered_json::parse(file, nullptr, /*allow_exceptions=*/false);
-    if (!all.is_object()) all = nlohmann::ordered_json::object();
-  }
-  all.update(results);
-  write_file_atomically(all_path, all.dump(4) + "\n");
-
+void print(const std::string& name, const nlohmann::ordered_json& results) {
   fmt::print("\n***** {} metrics *****\n", name);
   for (const auto& [key, value] : results.items()) {
     if (value.is_array()) continue;
@@ -29,6 +18,23 @@ void ResultFiles::write(const std::string& name, const nlohmann::ordered_json& r
                value.is_number_float() ? fmt::format("{:.4f}", value.get<double>()) : value.dump());
   }
   std::fflush(stdout);
+}
+
+}  // namespace
+
+void ResultFiles::write(const std::string& name, const nlohmann::ordered_json& results) const {
+  if (rank_ != 0) return;
+  print(name, results);
+  if (folder_.empty()) return;
+  make_directories(folder_);
+  write_file_atomically(folder_ / (name + "_results.json"), results.dump(4) + "\n");
+  const std::filesystem::path all_path = folder_ / "all_results.json";
+  nlohmann::ordered_json all;
+  if (std::ifstream file(all_path); file)
+    all = nlohmann::ordered_json::parse(file, nullptr, /*allow_exceptions=*/false);
+  if (!all.is_object()) all = nlohmann::ordered_json::object();
+  all.update(results);
+  write_file_atomically(all_path, all.dump(4) + "\n");
 }
 
 }  // namespace bertdist

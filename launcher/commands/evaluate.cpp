@@ -24,14 +24,13 @@ void run_evaluate(const Job& job) {
   const TokenCaches caches = prepare_caches(evaluation_job, tokenizer, max_seq_length(config, model.config()),
                                             LabelMap(model.config().id2label));
   const Splits splits = select_rows(files, caches);
-  const ResultFiles results(config.output_dir.empty() ? folder : std::filesystem::path(config.output_dir),
-                            job.communicator.rank());
+  const ResultFiles results(config.output_dir, job.communicator.rank());
   const auto evaluate_split = [&](const std::optional<Dataset>& split, const char* name, const char* prefix) {
     if (!split) return;
     const Forward forward(model, *split, job.communicator);
-    results.write(name,
-                  evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(), job.communicator)
-                      .to_json(prefix));
+    results.write(name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(),
+                                 job.communicator, job.log)
+                            .to_json(prefix));
   };
   // A lone test file is the evaluation; beside a validation file it has results of its own.
   evaluate_split(splits.validation, "eval", "eval_");

@@ -102,8 +102,9 @@ void run_train(const Job& job) {
                           {"train_samples", splits.train->size()},
                           {"global_step", result.state.global_step}});
   const auto final_metrics = [&](const Forward& forward, const char* name, const char* prefix) {
-    results.write(name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(), communicator)
-                            .to_json(prefix));
+    results.write(
+        name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(), communicator, job.log)
+                  .to_json(prefix));
   };
   if (trainer.validation_forward()) final_metrics(*trainer.validation_forward(), "eval", "eval_");
   if (splits.test) final_metrics(Forward(model, *splits.test, communicator), "test", "test_");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <numeric>
+#include <string>
 #include <vector>
 
 namespace bertdist {
@@ -32,17 +33,26 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-std::string nearest_name(std::string_view name, std::span<const std::string> names) {
-  const std::string wanted = lower_case(name);
-  std::string nearest;
-  std::size_t smallest = std::max<std::size_t>(2, name.size() / 3) + 1;
-  for (const std::string& candidate : names) {
-    const std::size_t distance = edit_distance(wanted, lower_case(candidate));
-    if (distance >= smallest) continue;
+std::string_view nearest_name(std::string_view written, const std::vector<std::string_view>& names) {
+  const std::string wanted = lower_case(written);
+  const bool long_enough = wanted.size() >= 3;
+  const auto find = [&](auto matches) {
+    const auto found = std::find_if(names.begin(), names.end(), [&](auto name) { return matches(lower_case(name)); });
+    return found == names.end() ? std::string_view{} : *found;
+  };
+  const auto longer = find([&](const std::string& name) { return long_enough && name.starts_with(wanted); });
+  if (!longer.empty()) return longer;
+
+  std::string_view nearest;
+  std::size_t smallest = std::max<std::size_t>(2, wanted.size() / 3) + 1;
+  for (const std::string_view name : names) {
+    const std::size_t distance = edit_distance(wanted, lower_case(name));
+    if (distance >= smallest || distance >= name.size()) continue;
     smallest = distance;
-    nearest = candidate;
+    nearest = name;
   }
-  return nearest;
+  if (!nearest.empty()) return nearest;
+  return find([&](const std::string& name) { return long_enough && name.find(wanted) != std::string::npos; });
 }
 
 }  // namespace bertdist

@@ -1,15 +1,17 @@
 #pragma once
 
-#include <span>
-#include <string>
+#include <cstddef>
 #include <string_view>
+#include <vector>
 
 namespace bertdist {
 
 // Single-byte insertions, deletions and replacements that turn `a` into `b`.
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
-// The one of `names` that is most likely meant by `name`, without regard to case; empty where none is near.
-std::string nearest_name(std::string_view name, std::span<const std::string> names);
+// The one of `names` that was probably meant, without regard to case: one that begins with what was written, or the one
+// with the fewest letters to change if those are few, or one that contains it ("epochs" in "num_train_epochs"). Empty
+// where none is near.
+std::string_view nearest_name(std::string_view written, const std::vector<std::string_view>& names);
 
 }  // namespace bertdist

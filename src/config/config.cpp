@@ -1,4 +1,5 @@
 #include "config/config.h"
+#include "base/nearest_name.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +9,6 @@
 
 #include "base/error.h"
 #include "config/given.h"
-#include "config/nearest.h"
 
 namespace bertdist {
 namespace {

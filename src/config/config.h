@@ -57,8 +57,8 @@ struct Config {
   std::string validation_file;
   std::string test_file;  // "-" is the standard input
   Format format = Format::automatic;
-  std::string delimiter;     // one byte; empty: "," in CSV, a tab in TSV
-  std::string quote = "\"";  // one byte; empty: nothing is quoted
+  std::string delimiter;             // one byte; empty: "," in CSV, a tab in TSV
+  std::optional<std::string> quote;  // one byte, or empty: nothing is quoted; unset: "\"" in CSV, nothing in TSV
   bool header = true;
   Encoding encoding = Encoding::utf_8;
   std::string text_column = "text";

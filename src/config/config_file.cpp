@@ -7,8 +7,8 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/nearest_name.h"
 #include "config/given.h"
-#include "config/nearest.h"
 #include "config/option.h"
 
 namespace bertdist {

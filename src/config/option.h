@@ -76,6 +76,7 @@ Option column_option(About about, std::string Config::*member);  // a number is 
 Option columns_option(About about, std::vector<std::string> Config::*member);
 // One byte, or none.
 Option byte_option(About about, std::string Config::*member);
+Option optional_byte_option(About about, std::optional<std::string> Config::*member);
 Option flag_option(About about, bool Config::*member);
 Option integer_option(About about, std::int64_t Config::*member, Range range);
 Option optional_integer_option(About about, std::optional<std::int64_t> Config::*member, Range range);

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "config/nearest.h"
+#include "base/nearest_name.h"
 #include "config/option.h"
 #include "config/toml_text.h"
 
@@ -106,6 +106,10 @@ Option columns_option(About about, std::vector<std::string> Config::*member) {
 
 Option byte_option(About about, std::string Config::*member) {
   return text_member(make_option(std::move(about), "CHAR", "one character", Spelling::text), member, read_byte);
+}
+
+Option optional_byte_option(About about, std::optional<std::string> Config::*member) {
+  return optional_option(make_option(std::move(about), "CHAR", "one character", Spelling::text), member, read_byte);
 }
 
 Option flag_option(About about, bool Config::*member) {

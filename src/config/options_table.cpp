@@ -73,8 +73,9 @@ Options file_options() {
                                             {"jsonl", Config::Format::jsonl}}),
       byte_option({"delimiter", section, kReads, "What stands between two columns of CSV or TSV."}, &Config::delimiter)
           .defaults_to("\",\" in CSV, \"\\t\" in TSV"),
-      byte_option({"quote", section, kReads, "What quotes a field of CSV or TSV; \"\" where nothing is quoted."},
-                  &Config::quote),
+      optional_byte_option({"quote", section, kReads, "What quotes a field of CSV or TSV; \"\" where nothing is."},
+                           &Config::quote)
+          .defaults_to("'\"' in CSV, nothing in TSV"),
       flag_option({"header", section, kReads,
                    "The first line of CSV or TSV names the columns. Without it columns go by position."},
                   &Config::header),

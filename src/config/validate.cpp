@@ -19,7 +19,7 @@ class Validator {
     if (config_.validation_split > 0 && !config_.validation_file.empty()) {
       exclude("validation_split", "validation_file");
     }
-    if (!config_.delimiter.empty() && config_.delimiter == config_.quote) {
+    if (!config_.delimiter.empty() && config_.delimiter == config_.quote.value_or("\"")) {
       fail("delimiter", "the delimiter and the quote are the same character", "choose two different ones");
     }
     if (config_.warmup_steps > 1 && config_.warmup_steps != std::floor(config_.warmup_steps)) {

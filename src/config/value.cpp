@@ -1,4 +1,5 @@
 #include "config/value.h"
+#include "base/nearest_name.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -7,7 +8,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "config/nearest.h"
 #include "config/toml_text.h"
 
 namespace bertdist {

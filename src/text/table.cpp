@@ -120,7 +120,8 @@ std::size_t Table::column_index(std::string_view name_or_number, std::string_vie
   const char* const end = name_or_number.data() + name_or_number.size();
   const auto [rest, error] = std::from_chars(name_or_number.data(), end, index);
   if (error == std::errc() && rest == end && index < columns_.size()) return index;
-  const std::string nearest = nearest_name(name_or_number, columns_);
+  const std::string_view nearest =
+      nearest_name(name_or_number, std::vector<std::string_view>(columns_.begin(), columns_.end()));
   throw Error(ExitCode::data,
               fmt::format("'{}' has no column '{}'; its columns are {}", source_.name(), name_or_number,
                           list_columns(columns_)),

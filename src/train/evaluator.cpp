@@ -108,7 +108,7 @@ std::vector<float> gather_logits(std::span<const std::int32_t> lengths, std::int
 }
 
 Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_t num_labels,
-                    Communicator& communicator) {
+                    Communicator& communicator, const Log& log) {
   const auto start = std::chrono::steady_clock::now();
   const Dataset& dataset = forward.dataset();
   const std::vector<float> logits = gather_logits(
@@ -124,6 +124,9 @@ Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_
   }
   metrics = broadcast_text(communicator, metrics, 0, "evaluation metrics");
   evaluation.metrics = metrics_from_json(nlohmann::json::parse(metrics));
+  if (!evaluation.metrics.auc && communicator.rank() == 0) {
+    log.warn("the AUC of '{}' is undefined: not every class has a row there", dataset.cache().source());
+  }
   evaluation.num_rows = dataset.size();
   evaluation.runtime = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return evaluation;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/log.h"
 #include "comm/communicator.h"
 #include "metrics/classification_metrics.h"
 #include "train/forward.h"
@@ -31,7 +32,8 @@ struct Evaluation {
 };
 
 // Collective. Metrics of a whole split, the same on every rank. Throws Error(data) where a row has no label.
+// Warns where the AUC is undefined.
 Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_t num_labels,
-                    Communicator& communicator);
+                    Communicator& communicator, const Log& log);
 
 }  // namespace bertdist

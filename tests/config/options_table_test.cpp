@@ -7,7 +7,7 @@
 #include <set>
 #include <sstream>
 
-#include "config/nearest.h"
+#include "base/nearest_name.h"
 #include "config/option.h"
 #include "config/toml_text.h"
 #include "config_files.h"
