@@ -118,7 +118,6 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
 }
 
 TrainResult Trainer::train() {
-  const auto start = std::chrono::steady_clock::now();
   announce();
   resume();
   check_ranks_agree();
@@ -140,7 +139,7 @@ TrainResult Trainer::train() {
   if (progress_) progress_->clear();
   load_best_model();
 
-  const double runtime = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double runtime = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   const double train_loss = state_.total_loss / static_cast<double>(std::max<std::int64_t>(1, state_.global_step));
   append_log({{"epoch", state_.epoch},
               {"step", state_.global_step},

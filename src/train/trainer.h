@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -65,6 +66,8 @@ class Trainer {
   void append_log(nlohmann::ordered_json entry);
   void load_best_model();
 
+  // Before the features are computed, which is part of the training's time.
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   const Config& config_;
   BertForSequenceClassification& model_;
   const Dataset& train_;

@@ -1,0 +1,126 @@
+#include "train/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+
+namespace bertdist {
+namespace {
+namespace fs = std::filesystem;
+
+BertConfig small_config() {
+  BertConfig config;
+  config.vocab_size = 20;
+  config.hidden_size = 8;
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = 2;
+  config.intermediate_size = 16;
+  config.max_position_embeddings = 16;
+  return config;
+}
+
+std::vector<TrainableParameter> trainable(BertForSequenceClassification& model) {
+  std::vector<TrainableParameter> parameters;
+  for (NamedParameter& parameter : model.parameters()) {
+    parameter.tensor.requires_grad_(true);
+    parameters.push_back({parameter.name, parameter.tensor});
+  }
+  return parameters;
+}
+
+class CheckpointTest : public testing::Test {
+ protected:
+  CheckpointTest() {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_ / "tokenizer");
+    std::ofstream(folder_ / "tokenizer" / "vocab.txt") << "[PAD]\n";
+    for (int step = 0; step < 3; ++step) {
+      parameters_.gradients().normal_();
+      optimizer_.step(1e-2);
+    }
+  }
+  ~CheckpointTest() override { fs::remove_all(folder_); }
+
+  void save(std::int64_t step) {
+    TrainerState state;
+    state.global_step = step;
+    store_.save(model_, optimizer_, parameters_, state, identity_);
+  }
+
+  const fs::path folder_ = fs::path(testing::TempDir()) /
+                           (std::string("checkpoint_") + testing::UnitTest::GetInstance()->current_test_info()->name());
+  const CheckpointStore store_{folder_ / "out", folder_ / "tokenizer", "seed = 1\n"};
+  const RunIdentity identity_{.world_size = 2, .num_threads = 3, .global_batch_size = 8, .seed = 1, .train_data = "x"};
+  BertForSequenceClassification model_ = BertForSequenceClassification::from_config(small_config(), 1);
+  FlatParameters parameters_{trainable(model_)};
+  AdamW optimizer_{parameters_, {}};
+};
+
+TEST_F(CheckpointTest, GivesBackEveryBit) {
+  save(3);
+  const fs::path checkpoint = store_.path_of(3);
+  for (const char* name : {"config.json", "vocab.txt", "config.toml"}) EXPECT_TRUE(fs::exists(checkpoint / name));
+
+  auto other = BertForSequenceClassification::from_config(small_config(), 2);
+  FlatParameters parameters(trainable(other));
+  AdamW optimizer(parameters, {});
+  ASSERT_FALSE(at::equal(parameters.values(), parameters_.values()));
+  load_parameters(checkpoint, parameters);
+  load_optimizer(checkpoint, parameters, optimizer);
+  EXPECT_TRUE(at::equal(parameters.values(), parameters_.values()));
+  EXPECT_TRUE(at::equal(optimizer.exp_avg(), optimizer_.exp_avg()));
+  EXPECT_TRUE(at::equal(optimizer.exp_avg_sq(), optimizer_.exp_avg_sq()));
+  EXPECT_EQ(optimizer.num_updates(), 3);
+  EXPECT_EQ(load_trainer_state(checkpoint).global_step, 3);
+  EXPECT_EQ(load_run_identity(checkpoint).num_threads, 3);
+}
+
+TEST_F(CheckpointTest, LatestIsTheHighestStepThatIsComplete) {
+  EXPECT_FALSE(store_.latest());
+  save(9);
+  save(10);
+  fs::create_directories(folder_ / "out" / "checkpoint-99");
+  fs::create_directories(folder_ / "out" / ".checkpoint-100.1.tmp");
+  fs::create_directories(folder_ / "out" / "checkpoint-final");
+  EXPECT_EQ(store_.latest(), store_.path_of(10));
+}
+
+TEST_F(CheckpointTest, RotationKeepsTheBestAndTheNewest) {
+  for (const int step : {1, 2, 3, 4}) save(step);
+  store_.rotate(2, store_.path_of(1).string());
+  EXPECT_TRUE(fs::exists(store_.path_of(1)));
+  EXPECT_FALSE(fs::exists(store_.path_of(2)));
+  EXPECT_FALSE(fs::exists(store_.path_of(3)));
+  EXPECT_TRUE(fs::exists(store_.path_of(4)));
+}
+
+TEST_F(CheckpointTest, ResumingAnotherRunIsRefused) {
+  const Log log(0, 1);
+  require_resumable(identity_, identity_, log);
+  RunIdentity other_ranks = identity_;
+  other_ranks.world_size = 4;
+  require_resumable(identity_, other_ranks, log);
+  for (const auto& change : std::vector<void (*)(RunIdentity&)>{[](RunIdentity& i) { i.global_batch_size = 16; },
+                                                                [](RunIdentity& i) { i.seed = 2; },
+                                                                [](RunIdentity& i) { i.train_data = "y"; }}) {
+    RunIdentity other = identity_;
+    change(other);
+    EXPECT_THROW(require_resumable(identity_, other, log), Error);
+  }
+}
+
+TEST_F(CheckpointTest, AnotherModelsCheckpointIsRefused) {
+  save(1);
+  BertConfig config = small_config();
+  config.hidden_size = 16;
+  auto other = BertForSequenceClassification::from_config(config, 2);
+  FlatParameters parameters(trainable(other));
+  EXPECT_THROW(load_parameters(store_.path_of(1), parameters), Error);
+}
+
+}  // namespace
+}  // namespace bertdist
