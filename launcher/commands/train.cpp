@@ -36,14 +36,13 @@ void announce_ranks(const Job& job) {
 }
 
 // Nobody's results are mixed with or replaced by this run's unless that was asked for.
-void claim_output_dir(const Job& job) {
+void claim_output_dir(const Job& job, const CheckpointStore& checkpoints) {
   if (job.communicator.rank() != 0) return;
   const std::filesystem::path folder(job.config.output_dir);
   std::error_code error;
   const bool is_empty = !std::filesystem::exists(folder, error) || std::filesystem::is_empty(folder, error);
   if (!is_empty && job.config.overwrite_output_dir && !job.config.resume_from_checkpoint) {
-    std::filesystem::remove_all(folder, error);
-    if (error) throw Error(ExitCode::output, fmt::format("cannot empty '{}': {}", folder.string(), error.message()));
+    checkpoints.remove_previous_run();
   } else if (!is_empty && !job.config.resume_from_checkpoint) {
     throw Error(ExitCode::output, fmt::format("output_dir '{}' is not empty", folder.string()),
                 "continue its run with --resume_from_checkpoint latest, replace it with --overwrite_output_dir, or "
@@ -82,7 +81,8 @@ void run_train(const Job& job) {
   const BertConfig model_config = BertConfig::from_file(folder / "config.json");
   require_fitting_vocabulary(tokenizer, model_config, folder);
   const std::size_t max_tokens = max_seq_length(config, model_config);
-  claim_output_dir(job);
+  const CheckpointStore checkpoints(config.output_dir, folder, to_toml(config));
+  claim_output_dir(job, checkpoints);
 
   const TokenCaches caches = prepare_caches(job, tokenizer, max_tokens, labels_of_configuration(config));
   const Splits splits = select_rows(config, caches);
@@ -90,7 +90,6 @@ void run_train(const Job& job) {
   const Freezing freezing = apply_freezing(model, freeze_spec(config), config.frozen_dropout);
   if (communicator.rank() == 0) print_parameters(freezing);
 
-  const CheckpointStore checkpoints(config.output_dir, folder, to_toml(config));
   Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, checkpoints,
                   communicator, job.log);
   const TrainResult result = trainer.train();

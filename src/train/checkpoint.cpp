@@ -170,6 +170,23 @@ void CheckpointStore::rotate(std::int64_t save_total_limit, const std::string& b
   }
 }
 
+void CheckpointStore::remove_previous_run() const {
+  std::vector<fs::path> leftovers;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(output_dir_, error)) {
+    const std::string name = entry.path().filename().string();
+    const bool is_checkpoint =
+        name.starts_with(kCheckpointPrefix) || name.starts_with(fmt::format(".{}", kCheckpointPrefix));
+    if (is_checkpoint || name.ends_with("_results.json") || name == kTrainerStateFile || name == "run_log.jsonl") {
+      leftovers.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : leftovers) {
+    fs::remove_all(path, error);
+    if (error) throw Error(ExitCode::output, fmt::format("cannot remove '{}': {}", path.string(), error.message()));
+  }
+}
+
 TrainerState load_trainer_state(const fs::path& checkpoint) {
   const fs::path path = checkpoint / kTrainerStateFile;
   return TrainerState::from_json(read_json(path), path.string());

@@ -45,6 +45,9 @@ class CheckpointStore {
   // Removes the oldest checkpoints beyond the limit, but never the best one.
   void rotate(std::int64_t save_total_limit, const std::string& best_model_checkpoint) const;
 
+  // Takes away what an earlier run left in output_dir: checkpoints, results and its log. Files of others stay.
+  void remove_previous_run() const;
+
   // The complete checkpoint with the highest step, if there is any.
   std::optional<std::filesystem::path> latest() const;
 

@@ -98,6 +98,16 @@ TEST_F(CheckpointTest, RotationKeepsTheBestAndTheNewest) {
   EXPECT_TRUE(fs::exists(store_.path_of(4)));
 }
 
+TEST_F(CheckpointTest, OverwritingLeavesWhatTheRunDidNotWrite) {
+  save(1);
+  std::ofstream(folder_ / "out" / "thesis.tex") << "years of work";
+  std::ofstream(folder_ / "out" / "eval_results.json") << "{}";
+  store_.remove_previous_run();
+  EXPECT_FALSE(fs::exists(store_.path_of(1)));
+  EXPECT_FALSE(fs::exists(folder_ / "out" / "eval_results.json"));
+  EXPECT_TRUE(fs::exists(folder_ / "out" / "thesis.tex"));
+}
+
 TEST_F(CheckpointTest, ResumingAnotherRunIsRefused) {
   const Log log(0, 1);
   require_resumable(identity_, identity_, log);
