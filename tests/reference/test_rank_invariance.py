@@ -1,0 +1,88 @@
+"""The number of ranks decides how long a run takes, not what it computes."""
+
+import json
+
+import pytest
+from program import losses_of, make_rows, predictions_of, run, save_bert, state_of, train, write_csv
+
+TIMES = ("runtime", "samples_per_second")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    save_bert(folder / "dropout", dropout=0.2)
+    save_bert(folder / "no_dropout", dropout=0.0)
+    write_csv(folder / "train.csv", make_rows(29))
+    write_csv(folder / "validation.csv", make_rows(11, seed=1))
+    write_csv(folder / "two_rows.csv", make_rows(2, seed=2))
+    write_csv(folder / "pool.csv", make_rows(43, seed=3))
+    return folder
+
+
+def train_at(folder, ranks, name, model="dropout", data="train.csv", batch=6, **options):
+    output_dir = folder / f"{name}-{ranks}"
+    train(folder / model, output_dir, ranks=ranks, train_file=folder / data, validation_file=folder / "validation.csv",
+          global_batch_size=batch, num_train_epochs=2, learning_rate=2e-3, logging_strategy="steps", logging_steps=1,
+          save_strategy="no", eval_strategy="epoch", **options)
+    return output_dir
+
+
+def evaluations_of(output_dir):
+    return [entry for entry in state_of(output_dir)["log_history"] if "eval_loss" in entry]
+
+
+@pytest.mark.parametrize("name, options", [
+    ("dropout", {}),
+    ("no_dropout", {"model": "no_dropout"}),
+    ("frozen_dropout_off", {"freeze": "base_except_pooler"}),
+    ("frozen_without_dropout", {"model": "no_dropout", "freeze": "{first_layers = 1}", "weight_decay": 0.1}),
+    ("frozen_dropout_on", {"freeze": "base_except_pooler", "frozen_dropout": True}),
+    ("two_rows", {"data": "two_rows.csv", "gradient_accumulation_steps": 2}),
+])
+def test_the_same_losses_at_any_number_of_ranks(folder, name, options):
+    one = train_at(folder, 0, name, **options)
+    expected, evaluations = losses_of(one), evaluations_of(one)
+    assert len(expected) == (2 if name == "two_rows" else 10) and len(evaluations) == 2
+    for ranks in (1, 2, 3, 4):
+        output_dir = train_at(folder, ranks, name, **options)
+        assert losses_of(output_dir) == pytest.approx(expected, abs=1e-5, rel=0), f"{ranks} ranks"
+        for ours, theirs in zip(evaluations_of(output_dir), evaluations, strict=True):
+            assert ours["eval_loss"] == pytest.approx(theirs["eval_loss"], abs=1e-5, rel=0)
+            assert ours["eval_accuracy"] == theirs["eval_accuracy"]
+
+
+def test_dropout_is_really_on_where_it_should_be(folder):
+    def losses(name, **options):
+        return losses_of(train_at(folder, 0, name, **options))
+
+    frozen = {"freeze": "base_except_pooler"}
+    without = losses("no_dropout_at_all", model="no_dropout", **frozen)
+    assert losses("dropout_in_the_head", **frozen) != pytest.approx(without, abs=1e-3)
+    assert (losses("dropout_everywhere", frozen_dropout=True, **frozen)
+            != pytest.approx(losses("dropout_in_the_head_again", **frozen), abs=1e-3))
+    assert losses("other_masks_and_order", seed=43, **frozen) != pytest.approx(losses("masks", **frozen), abs=1e-3)
+
+
+@pytest.mark.parametrize("data", ["pool.csv", "two_rows.csv"])
+def test_one_checkpoint_has_the_same_metrics_at_any_number_of_ranks(folder, data):
+    results = []
+    for ranks in (0, 1, 2, 3, 4):
+        output_dir = folder / f"metrics-{data}-{ranks}"
+        run("evaluate", ranks=ranks, model_name_or_path=folder / "dropout", test_file=folder / data,
+            output_dir=output_dir, per_device_eval_batch_size=5, num_threads=1, token_cache_dir=folder / "cache")
+        metrics = json.loads((output_dir / "eval_results.json").read_text())
+        results.append({key: value for key, value in metrics.items() if not key.endswith(TIMES)})
+    assert {"eval_loss", "eval_accuracy", "eval_auc", "eval_confusion_matrix"} <= set(results[0])
+    assert all(result == results[0] for result in results)
+
+
+def test_the_predictions_of_several_ranks_are_the_same_bytes(folder):
+    outputs = []
+    for ranks in (0, 2, 3):
+        output = folder / f"predictions-{ranks}.jsonl"
+        run("predict", ranks=ranks, model_name_or_path=folder / "dropout", test_file=folder / "pool.csv",
+            output_file=output, num_threads=1)
+        outputs.append(output.read_bytes())
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert [row["row"] for row in predictions_of(folder / "predictions-3.jsonl")] == list(range(43))

@@ -1,0 +1,107 @@
+"""Fifty optimiser steps of bertdist against Hugging Face Trainer's, on the same batches."""
+
+import pytest
+import torch
+from program import make_rows, save_bert, state_of, train, write_csv
+from transformers import AutoTokenizer, BertForSequenceClassification, DataCollatorWithPadding, Trainer, TrainingArguments
+
+EPOCHS, BATCH = 10, 8
+
+
+def philox(counter, key):
+    """Philox4x32-10, after the paper of Salmon et al."""
+    counter, key, mask = list(counter), list(key), 0xFFFFFFFF
+    for _ in range(10):
+        high0, low0 = divmod(0xD2511F53 * counter[0], 1 << 32)
+        high1, low1 = divmod(0xCD9E8D57 * counter[2], 1 << 32)
+        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0]
+        key = [(key[0] + 0x9E3779B9) & mask, (key[1] + 0xBB67AE85) & mask]
+    return counter
+
+
+def epoch_order(size, seed, epoch):
+    """The order in which bertdist documents that an epoch goes through its rows (src/data/batch_plan.h)."""
+    order = list(range(size))
+    for i in range(size, 1, -1):
+        bits = philox([i, 0, epoch, 0x73687566], [seed, 0])
+        draw = (bits[0] | bits[1] << 32) * i >> 64
+        order[i - 1], order[draw] = order[draw], order[i - 1]
+    return order
+
+
+class EpochOrder(torch.utils.data.Sampler):
+    def __init__(self, size, seed):
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __iter__(self):
+        return iter(epoch_order(self.size, self.seed, self.epoch))
+
+    def __len__(self):
+        return self.size
+
+
+class OrderedTrainer(Trainer):
+    def _get_train_sampler(self, train_dataset=None):
+        return EpochOrder(len(self.train_dataset), self.args.seed)
+
+
+def reference(model_folder, output_dir, rows, freeze, accumulation, options):
+    torch.set_num_threads(1)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model = BertForSequenceClassification.from_pretrained(model_folder)
+    if freeze:
+        for name, parameter in model.bert.named_parameters():
+            parameter.requires_grad_(name.startswith("pooler."))
+    arguments = TrainingArguments(output_dir=output_dir, use_cpu=True, num_train_epochs=EPOCHS, seed=7,
+                                  per_device_train_batch_size=BATCH // accumulation,
+                                  gradient_accumulation_steps=accumulation, logging_steps=1, save_strategy="no",
+                                  report_to=[], disable_tqdm=True, log_level="error", **options)
+    dataset = [{**tokenizer(text, truncation=True, max_length=48), "labels": label} for text, label in rows]
+    trainer = OrderedTrainer(model, arguments, train_dataset=dataset, data_collator=DataCollatorWithPadding(tokenizer))
+    # BERT's classifier takes the count of labels but averages without it: Trainer would then sum the means of the
+    # accumulated batches instead of averaging them, and report losses that grow with their number.
+    trainer.model_accepts_loss_kwargs = False
+    trainer.train()
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+CASES = {
+    "plain": (40, False, 1, {"learning_rate": 1e-3}),
+    "frozen": (40, True, 1, {"learning_rate": 1e-2}),
+    "rows_that_do_not_divide": (37, False, 1, {"learning_rate": 1e-3, "weight_decay": 0.1, "warmup_steps": 7}),
+    "frozen_rows_that_do_not_divide": (35, True, 1, {"learning_rate": 1e-2, "weight_decay": 0.1,
+                                                     "lr_scheduler_type": "cosine", "max_grad_norm": 0.3}),
+    "cosine_with_accumulation": (40, False, 2, {"learning_rate": 1e-3, "lr_scheduler_type": "cosine",
+                                                "warmup_steps": 5, "weight_decay": 0.3, "max_grad_norm": 0.5}),
+    "label_smoothing": (40, False, 1, {"learning_rate": 1e-3, "label_smoothing_factor": 0.2, "adam_beta1": 0.8,
+                                       "adam_beta2": 0.95, "adam_epsilon": 1e-6,
+                                       "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 10}),
+    "frozen_label_smoothing_with_accumulation": (40, True, 4, {"learning_rate": 1e-2, "label_smoothing_factor": 0.1,
+                                                        "lr_scheduler_type": "constant"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fifty_steps(tmp_path, case):
+    num_rows, freeze, accumulation, options = CASES[case]
+    rows = make_rows(num_rows, num_labels=3)
+    model = save_bert(tmp_path / "model", dropout=0.0, num_labels=3)
+    expected = reference(model, tmp_path / "trainer", rows, freeze, accumulation, options)
+
+    train(model, tmp_path / "out", train_file=write_csv(tmp_path / "train.csv", rows), global_batch_size=BATCH, seed=7,
+          gradient_accumulation_steps=accumulation, num_train_epochs=EPOCHS, logging_steps=1, save_strategy="no",
+          freeze="base_except_pooler" if freeze else "none", **options)
+    actual = [entry for entry in state_of(tmp_path / "out")["log_history"] if "loss" in entry]
+    assert len(actual) == len(expected) == 50
+    for ours, theirs in zip(actual, expected):
+        assert ours["step"] == theirs["step"]
+        assert ours["epoch"] == pytest.approx(theirs["epoch"], abs=1e-9)
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-4, rel=0)
+        assert ours["learning_rate"] == pytest.approx(theirs["learning_rate"], abs=1e-15, rel=1e-9)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+    trained = BertForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert expected[0]["loss"] > 1.5 * expected[-1]["loss"], "the run must learn, or the losses could hardly differ"
+    assert trained.config.num_labels == 3
