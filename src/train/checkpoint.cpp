@@ -215,6 +215,14 @@ void load_parameters(const fs::path& checkpoint, FlatParameters& parameters) {
 
 void load_optimizer(const fs::path& checkpoint, const FlatParameters& parameters, AdamW& optimizer) {
   const SafetensorsFile file(checkpoint / kOptimizerFile);
+  // What is frozen only now was trained in the checkpoint: going on from the weights it started with would be wrong.
+  if (file.entries().size() != 2 * parameters.slices().size()) {
+    throw Error(ExitCode::data,
+                fmt::format("'{}' holds the state of {} parameters, this run trains {}", file.path().string(),
+                            file.entries().size() / 2, parameters.slices().size()),
+                "the checkpoint is of another choice of frozen parameters; to train others from its weights, name the "
+                "checkpoint as model_name_or_path");
+  }
   for (const FlatParameters::Slice& slice : parameters.slices()) {
     load_slice(file, "exp_avg." + slice.name, optimizer.exp_avg(), slice);
     load_slice(file, "exp_avg_sq." + slice.name, optimizer.exp_avg_sq(), slice);

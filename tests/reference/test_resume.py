@@ -1,0 +1,144 @@
+"""A run that was stopped and resumed ends as the one that was not."""
+
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from program import ENVIRONMENT, command, losses_of, make_rows, save_bert, state_of, train, write_csv
+
+FINAL = ("model.safetensors", "config.json", "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    save_bert(folder / "model", dropout=0.1)
+    write_csv(folder / "train.csv", make_rows(45))
+    write_csv(folder / "validation.csv", make_rows(10, seed=1))
+    return folder
+
+
+def options_of(folder, **options):
+    return {"train_file": folder / "train.csv", "validation_file": folder / "validation.csv", "global_batch_size": 8,
+            "num_train_epochs": 3, "learning_rate": 1e-3, "warmup_steps": 4, "weight_decay": 0.1,
+            "lr_scheduler_type": "cosine", "logging_strategy": "steps", "logging_steps": 1, "eval_strategy": "epoch",
+            "save_strategy": "epoch", "load_best_model_at_end": False, **options}
+
+
+def cut_off_after(straight, stopped, step):
+    """What a run that was ended after this checkpoint leaves in its folder."""
+    shutil.copytree(straight, stopped)
+    for entry in stopped.iterdir():
+        if entry.is_file():
+            entry.unlink()
+        elif entry.name.startswith("checkpoint-") and int(entry.name.removeprefix("checkpoint-")) > step:
+            shutil.rmtree(entry)
+    assert (stopped / f"checkpoint-{step}" / "optimizer.safetensors").exists()
+
+
+def history_of(output_dir):
+    """Everything but the times."""
+    return [{key: value for key, value in entry.items() if "runtime" not in key and "per_second" not in key}
+            for entry in state_of(output_dir)["log_history"]]
+
+
+def require_equal_bits(resumed, straight):
+    for name in FINAL:
+        assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert (resumed / "checkpoint-18" / name).read_bytes() == (straight / "checkpoint-18" / name).read_bytes(), name
+    assert history_of(resumed) == history_of(straight)
+
+
+@pytest.fixture(scope="module", params=[(0, "none"), (2, "none"), (2, "base_except_pooler")], ids=str)
+def straight(request, folder):
+    ranks, freeze = request.param
+    output_dir = folder / f"straight-{ranks}-{freeze}"
+    train(folder / "model", output_dir, ranks=ranks, **options_of(folder, freeze=freeze))
+    assert [int(path.name.split("-")[1]) for path in sorted(output_dir.glob("checkpoint-*"))] == [12, 18, 6]
+    return output_dir, ranks, freeze
+
+
+def test_bit_for_bit_at_the_same_number_of_ranks(folder, straight):
+    output_dir, ranks, freeze = straight
+    stopped = folder / f"stopped-{ranks}-{freeze}"
+    cut_off_after(output_dir, stopped, 12)
+    result = train(folder / "model", stopped, ranks=ranks, resume_from_checkpoint="latest",
+                   **options_of(folder, freeze=freeze))
+    assert f"resuming from '{stopped}/checkpoint-12' at step 12 of 18" in result.stdout + result.stderr
+    require_equal_bits(stopped, output_dir)
+
+
+def test_to_rounding_at_another_number_of_ranks(folder, straight):
+    output_dir, ranks, freeze = straight
+    stopped = folder / f"elsewhere-{ranks}-{freeze}"
+    cut_off_after(output_dir, stopped, 6)
+    result = train(folder / "model", stopped, ranks=3, resume_from_checkpoint=stopped / "checkpoint-6",
+                   **options_of(folder, freeze=freeze))
+    assert "to rounding, not to the bit" in result.stdout + result.stderr
+    assert len(losses_of(stopped)) == 18
+    assert losses_of(stopped) == pytest.approx(losses_of(output_dir), abs=1e-5, rel=0)
+
+
+def test_in_the_middle_of_an_epoch(folder):
+    options = options_of(folder, save_strategy="steps", save_steps=4, eval_strategy="no", logging_steps=3)
+    train(folder / "model", folder / "by-steps", **options)
+    cut_off_after(folder / "by-steps", folder / "by-steps-stopped", 8)
+    train(folder / "model", folder / "by-steps-stopped", resume_from_checkpoint="latest", **options)
+    assert history_of(folder / "by-steps-stopped") == history_of(folder / "by-steps")
+    assert ((folder / "by-steps-stopped" / "model.safetensors").read_bytes()
+            == (folder / "by-steps" / "model.safetensors").read_bytes())
+
+
+def test_after_a_kill(folder):
+    straight, killed = folder / "not-killed", folder / "killed"
+    options = options_of(folder, num_train_epochs=60, save_total_limit=2, save_strategy="epoch")
+    train(folder / "model", straight, **options)
+    job = subprocess.Popen(
+        command("train", model_name_or_path=folder / "model", output_dir=killed, num_threads=1,
+                token_cache_dir=folder / "cache", **options), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(killed.glob("checkpoint-*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    assert not (killed / "model.safetensors").exists()
+    train(folder / "model", killed, resume_from_checkpoint="latest", **options)
+    for name in (*FINAL, "checkpoint-360/optimizer.safetensors"):
+        assert (killed / name).read_bytes() == (straight / name).read_bytes(), name
+    assert history_of(killed) == history_of(straight)
+    assert not [path for path in killed.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_the_best_checkpoint_is_still_known(folder):
+    options = options_of(folder, load_best_model_at_end=True, learning_rate=3e-2, warmup_steps=0)
+    train(folder / "model", folder / "best", **options)
+    cut_off_after(folder / "best", folder / "best-stopped", 12)
+    train(folder / "model", folder / "best-stopped", resume_from_checkpoint="latest", **options)
+    expected, actual = state_of(folder / "best"), state_of(folder / "best-stopped")
+    assert actual["best_global_step"] == expected["best_global_step"]
+    assert actual["best_metric"] == expected["best_metric"]
+    assert ((folder / "best-stopped" / "model.safetensors").read_bytes()
+            == (folder / "best" / f"checkpoint-{expected['best_global_step']}" / "model.safetensors").read_bytes())
+
+
+def test_without_a_checkpoint_it_starts_and_says_so(folder):
+    options = options_of(folder, num_train_epochs=1)
+    result = train(folder / "model", folder / "fresh", resume_from_checkpoint="latest", **options)
+    assert "no checkpoint in" in result.stdout + result.stderr
+    assert len(losses_of(folder / "fresh")) == 6
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"seed": 1}, "seed"), ({"global_batch_size": 4}, "global batch is 8 rows, this run's 4"),
+    ({"max_train_samples": 40}, "other rows"), ({"freeze": "embeddings"}, "choice of frozen parameters")], ids=str)
+def test_a_run_that_cannot_go_on_is_refused(folder, change, message):
+    base = folder / "refused"
+    if not base.exists():
+        train(folder / "model", base, **options_of(folder, num_train_epochs=1))
+    result = train(folder / "model", base, check=False, resume_from_checkpoint="latest",
+                   **{**options_of(folder), **change})
+    assert result.returncode == (3 if "freeze" in change else 2), result.stderr
+    assert message in result.stderr and "hint:" in result.stderr
