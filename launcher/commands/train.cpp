@@ -36,21 +36,23 @@ void announce_ranks(const Job& job) {
 }
 
 // Nobody's results are mixed with or replaced by this run's unless that was asked for.
-void claim_output_dir(const Job& job, const CheckpointStore& checkpoints) {
-  if (job.communicator.rank() != 0) return;
-  const std::filesystem::path folder(job.config.output_dir);
+void require_free_output_dir(const Config& config) {
+  const std::filesystem::path folder(config.output_dir);
   std::error_code error;
   const bool is_empty = !std::filesystem::exists(folder, error) || std::filesystem::is_empty(folder, error);
-  if (!is_empty && job.config.overwrite_output_dir && !job.config.resume_from_checkpoint) {
-    checkpoints.remove_previous_run();
-  } else if (!is_empty && !job.config.resume_from_checkpoint) {
-    throw Error(ExitCode::output, fmt::format("output_dir '{}' is not empty", folder.string()),
-                "continue its run with --resume_from_checkpoint latest, replace it with --overwrite_output_dir, or "
-                "choose another output_dir");
-  }
-  make_directories(folder);
-  // Found out now rather than after the first epoch.
-  write_file_atomically(folder / "config.toml", to_toml(job.config));
+  if (is_empty || config.overwrite_output_dir || config.resume_from_checkpoint) return;
+  throw Error(
+      ExitCode::output, fmt::format("output_dir '{}' is not empty", folder.string()),
+      "continue its run with --resume_from_checkpoint latest, replace it with --overwrite_output_dir, or choose "
+      "another output_dir");
+}
+
+// Once everything that the run reads has proved good: a run that cannot start leaves the folder as it was.
+void claim_output_dir(const Job& job, const CheckpointStore& checkpoints) {
+  if (job.communicator.rank() != 0) return;
+  if (job.config.overwrite_output_dir && !job.config.resume_from_checkpoint) checkpoints.remove_previous_run();
+  make_directories(checkpoints.output_dir());
+  write_file_atomically(checkpoints.output_dir() / "config.toml", to_toml(job.config));
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -81,8 +83,7 @@ void run_train(const Job& job) {
   const BertConfig model_config = BertConfig::from_file(folder / "config.json");
   require_fitting_vocabulary(tokenizer, model_config, folder);
   const std::size_t max_tokens = max_seq_length(config, model_config);
-  const CheckpointStore checkpoints(config.output_dir, folder, to_toml(config));
-  claim_output_dir(job, checkpoints);
+  if (communicator.rank() == 0) require_free_output_dir(config);
 
   const TokenCaches caches = prepare_caches(job, tokenizer, max_tokens, labels_of_configuration(config));
   const Splits splits = select_rows(config, caches);
@@ -90,6 +91,8 @@ void run_train(const Job& job) {
   const Freezing freezing = apply_freezing(model, freeze_spec(config), config.frozen_dropout);
   if (communicator.rank() == 0) print_parameters(freezing);
 
+  const CheckpointStore checkpoints(config.output_dir, folder, to_toml(config));
+  claim_output_dir(job, checkpoints);
   Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, checkpoints,
                   communicator, job.log);
   const TrainResult result = trainer.train();

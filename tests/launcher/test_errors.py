@@ -1,0 +1,158 @@
+"""Failures as a user meets them: each class has its exit code, says what is wrong and what to do, and ends every rank."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from transformers import BertConfig, BertForSequenceClassification
+
+BERTDIST = os.environ["BERTDIST"]
+CONFIGURATION, DATA, MODEL, OUTPUT, NUMERIC = 2, 3, 4, 5, 7
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "text", "of", "words"]
+ROWS = ["good text,0", "bad text,1", "good words,0", "bad words,1", "good,0", "bad,1"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=32,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return folder
+
+
+@pytest.fixture()
+def table(tmp_path) -> Path:
+    path = tmp_path / "train.csv"
+    path.write_text("text,label\n" + "\n".join(ROWS) + "\n")
+    return path
+
+
+def train(tmp_path: Path, *options: object, ranks: int = 0) -> subprocess.CompletedProcess:
+    launcher = [os.environ["MPIRUN"], "-np", str(ranks)] if ranks else []
+    command = [*launcher, BERTDIST, "--output_dir", tmp_path / "out", "--token_cache_dir", tmp_path / "cache",
+               "--num_train_epochs", 1, *options]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+
+
+def assert_fails(done: subprocess.CompletedProcess, exit_code: int, *facts: str) -> None:
+    assert done.returncode == exit_code, done.stderr
+    assert "error: " in done.stderr
+    for fact in facts:
+        assert fact in done.stderr, done.stderr
+
+
+def test_good_input_trains(tmp_path, model, table):
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "facts"),
+    [
+        (["--lerning_rate", "1"], CONFIGURATION, ["learning_rate"]),
+        (["--learning_rate", "fast"], CONFIGURATION, ["learning_rate"]),
+        (["--max_seq_length", "33"], CONFIGURATION, ["33", "32 positions"]),
+        (["--text_column", "txt"], DATA, ["txt", "text"]),
+        (["--freeze", '["no.such.*"]'], CONFIGURATION, ["no.such.*"]),
+    ],
+)
+def test_wrong_options(tmp_path, model, table, options, exit_code, facts):
+    assert_fails(train(tmp_path, "--model_name_or_path", model, "--train_file", table, *options), exit_code, *facts)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "facts"), [(None, []), ("", []), ("text,label\n", []), ("text,label\ngood,0,1\nbad,1\ngood,0\n", [":2"])]
+)
+def test_unusable_tables(tmp_path, model, content, facts):
+    path = tmp_path / "broken.csv"
+    if content is not None:
+        path.write_text(content)
+    assert_fails(train(tmp_path, "--model_name_or_path", model, "--train_file", path), DATA, "broken.csv", *facts)
+
+
+def test_a_label_that_training_did_not_have(tmp_path, model, table):
+    validation = tmp_path / "validation.csv"
+    validation.write_text("text,label\ngood,0\nbad,7\n")
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, "--validation_file", validation)
+    assert_fails(done, DATA, "validation.csv", "7")
+
+
+def test_one_class_has_no_auc_but_a_warning(tmp_path, model, table):
+    validation = tmp_path / "validation.csv"
+    validation.write_text("text,label\ngood,0\nbad,0\n")
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, "--validation_file", validation)
+    assert done.returncode == 0, done.stderr
+    assert "AUC" in done.stderr and "undefined" in done.stderr
+    assert json.loads((tmp_path / "out" / "eval_results.json").read_text())["eval_auc"] is None
+
+
+def test_more_ranks_than_rows(tmp_path, model, table):
+    table.write_text("text,label\ngood,0\nbad,1\n")
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, ranks=4)
+    assert done.returncode == 0, done.stderr
+
+
+def test_weights_that_do_not_fit(tmp_path, model, table):
+    broken = Path(shutil.copytree(model, tmp_path / "broken"))
+    config = json.loads((broken / "config.json").read_text())
+    config["intermediate_size"] = 20
+    (broken / "config.json").write_text(json.dumps(config))
+    done = train(tmp_path, "--model_name_or_path", broken, "--train_file", table)
+    assert_fails(done, MODEL, "intermediate", "16", "20", "model.safetensors")
+
+
+def test_truncated_weights(tmp_path, model, table):
+    broken = Path(shutil.copytree(model, tmp_path / "broken"))
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-5])
+    assert_fails(train(tmp_path, "--model_name_or_path", broken, "--train_file", table), MODEL, "model.safetensors")
+
+
+def test_a_flipped_byte_in_the_token_cache(tmp_path, model, table):
+    options = ["--model_name_or_path", model, "--train_file", table]
+    assert train(tmp_path, *options).returncode == 0
+    (cache,) = (tmp_path / "cache").glob("*.h5")
+    content = bytearray(cache.read_bytes())
+    position = content.index(bytes([2, 0, 5, 0]))  # [CLS] good
+    content[position] ^= 1
+    cache.write_bytes(content)
+    assert_fails(train(tmp_path, *options, "--overwrite_output_dir"), DATA, cache.name)
+
+
+def test_output_folder_that_cannot_be(tmp_path, model, table):
+    (tmp_path / "out").write_text("a file, not a folder")
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, "--overwrite_output_dir")
+    assert_fails(done, OUTPUT, "out")
+
+
+def test_output_folder_in_use_is_left_alone(tmp_path, model, table):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    options = ["--model_name_or_path", model, "--train_file", table]
+    assert_fails(train(tmp_path, *options), OUTPUT, "not empty", "overwrite_output_dir")
+    (tmp_path / "out" / "eval_results.json").write_text("{}")
+    assert_fails(train(tmp_path, "--model_name_or_path", model, "--train_file", tmp_path / "none.csv",
+                       "--overwrite_output_dir"), DATA, "none.csv")
+    assert (tmp_path / "out" / "eval_results.json").exists(), "a run that cannot start takes nothing away"
+    assert train(tmp_path, *options, "--overwrite_output_dir").returncode == 0
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_a_loss_that_is_not_finite(tmp_path, model, table):
+    options = ["--learning_rate", "1e38", "--max_grad_norm", 0, "--num_train_epochs", 20, "--global_batch_size", 2]
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, *options)
+    assert_fails(done, NUMERIC, "step ", "not finite", "learning_rate")
+
+
+def test_a_failure_ends_all_ranks_and_is_told_once(tmp_path, model):
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", tmp_path / "none.csv", ranks=3)
+    assert_fails(done, DATA, "[rank 0] error: ", "hint: ")
+    assert done.stderr.count("none.csv") <= 2

@@ -1,0 +1,35 @@
+"""`bertdist tokenize` against transformers: one array for each line that only a newline ends."""
+
+import json
+import os
+import subprocess
+
+from transformers import AutoTokenizer
+
+MODEL = os.environ["BERTDIST_MINILM"]
+
+
+def tokenize(text: bytes, *options: str) -> list[list[int]]:
+    command = [os.environ["BERTDIST"], "tokenize", "--model_name_or_path", MODEL, *options]
+    done = subprocess.run(command, input=text, capture_output=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_equals_transformers_line_by_line():
+    lines = ["Hello, world!", "", "caf\u00e9 \u4f60\u597d", "carriage\rreturn", "http://pay-pal.example/x?y=1", " "]
+    reference = AutoTokenizer.from_pretrained(MODEL)
+    reference.backend_tokenizer.no_padding()
+    reference.backend_tokenizer.no_truncation()
+    expected = [reference(line)["input_ids"] for line in lines]
+    assert tokenize("\n".join(lines).encode()) == expected
+    assert tokenize(("\n".join(lines) + "\n").encode()) == expected
+
+
+def test_truncates_to_max_seq_length():
+    (ids,) = tokenize(b"one two three four five six seven", "--max_seq_length", "5")
+    assert len(ids) == 5 and ids[0] == 101 and ids[-1] == 102
+
+
+def test_no_input_is_no_output():
+    assert tokenize(b"") == []
+    assert tokenize(b"\n") == [[101, 102]]
