@@ -1,10 +1,6 @@
 #include "data_setup.h"
 
-#include <algorithm>
-
 #include "base/error.h"
-#include "data/split.h"
-#include "model_setup.h"
 
 namespace bertdist {
 
@@ -22,15 +18,6 @@ TableFormat table_format(Config::Format format) {
       return TableFormat::jsonl;
   }
   throw Error(ExitCode::internal, "unknown format");
-}
-
-std::vector<std::int64_t> first_rows(std::vector<std::int64_t> rows, const std::optional<std::int64_t>& limit) {
-  if (limit && *limit < std::ssize(rows)) rows.resize(static_cast<std::size_t>(*limit));
-  return rows;
-}
-
-Dataset whole_file(const std::shared_ptr<const TokenCache>& cache, const std::optional<std::int64_t>& limit) {
-  return Dataset(cache, first_rows(all_rows(cache->num_rows()), limit));
 }
 
 }  // namespace
@@ -54,14 +41,13 @@ std::optional<LabelMap> labels_of_configuration(const Config& config) {
   return LabelMap(config.id2label);
 }
 
-TokenCaches prepare_caches(const Job& job, const BertTokenizer& tokenizer, std::size_t max_tokens,
-                           std::optional<LabelMap> labels) {
+TokenCaches prepare_caches(const Job& job, const ModelSource& source, std::optional<LabelMap> labels) {
   const Config& config = job.config;
   PrepareOptions options{
       .table = table_options(config),
       .columns = column_options(config),
       .labels = std::move(labels),
-      .max_seq_length = max_tokens,
+      .max_seq_length = source.max_seq_length,
       .truncation_strategy = truncation_strategy(config),
       .on_bad_row = config.on_bad_row == Config::BadRow::skip ? BadRowPolicy::skip : BadRowPolicy::fail,
       .token_cache_dir = config.token_cache_dir,
@@ -69,7 +55,7 @@ TokenCaches prepare_caches(const Job& job, const BertTokenizer& tokenizer, std::
   const auto prepare = [&](const std::string& file) -> std::shared_ptr<const TokenCache> {
     if (file.empty()) return nullptr;
     auto cache = std::make_shared<const TokenCache>(
-        TokenCache::open(prepare_token_cache(file, options, tokenizer, job.communicator, job.log)));
+        TokenCache::open(prepare_token_cache(file, options, source.tokenizer, job.communicator, job.log)));
     // The first file, the training file where there is one, decides the labels of those that follow.
     if (!options.labels) options.labels = LabelMap(cache->label_names());
     return cache;
@@ -80,21 +66,6 @@ TokenCaches prepare_caches(const Job& job, const BertTokenizer& tokenizer, std::
   caches.test = prepare(config.test_file);
   caches.labels = *options.labels;
   return caches;
-}
-
-Splits select_rows(const Config& config, const TokenCaches& caches) {
-  Splits splits;
-  if (caches.train && config.validation_split > 0) {
-    TrainValidationSplit split =
-        split_rows(caches.train->labels(), config.validation_split, static_cast<std::uint64_t>(config.seed));
-    splits.train.emplace(caches.train, first_rows(std::move(split.train), config.max_train_samples));
-    splits.validation.emplace(caches.train, first_rows(std::move(split.validation), config.max_eval_samples));
-  } else if (caches.train) {
-    splits.train.emplace(whole_file(caches.train, config.max_train_samples));
-  }
-  if (caches.validation) splits.validation.emplace(whole_file(caches.validation, config.max_eval_samples));
-  if (caches.test) splits.test.emplace(whole_file(caches.test, config.max_predict_samples));
-  return splits;
 }
 
 }  // namespace bertdist

@@ -3,14 +3,13 @@
 #include <memory>
 #include <optional>
 
-#include "commands.h"
 #include "data/label_map.h"
 #include "data/prepare.h"
 #include "data/token_cache.h"
+#include "job.h"
+#include "model_source.h"
 #include "text/example.h"
 #include "text/table.h"
-#include "tokenizer/bert_tokenizer.h"
-#include "train/dataset.h"
 
 namespace bertdist {
 
@@ -29,13 +28,6 @@ struct TokenCaches {
 
 // Collective. Tokenises the configured files, or finds them tokenised, and opens them. Labels that are not given come
 // from the training file.
-TokenCaches prepare_caches(const Job& job, const BertTokenizer& tokenizer, std::size_t max_tokens,
-                           std::optional<LabelMap> labels);
-
-// The rows that the configuration selects: max_train_samples and the like, and validation_split.
-struct Splits {
-  std::optional<Dataset> train, validation, test;
-};
-Splits select_rows(const Config& config, const TokenCaches& caches);
+TokenCaches prepare_caches(const Job& job, const ModelSource& source, std::optional<LabelMap> labels);
 
 }  // namespace bertdist

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <cmath>
 #include <fstream>
 
 #include "base/atomic_file.h"
@@ -10,12 +11,15 @@ namespace bertdist {
 
 namespace {
 
+std::string short_text(double value) {
+  return std::abs(value) < 1e6 ? fmt::format("{:.4f}", value) : fmt::format("{:.4e}", value);
+}
+
 void print(const std::string& name, const nlohmann::ordered_json& results) {
   fmt::print("\n***** {} metrics *****\n", name);
   for (const auto& [key, value] : results.items()) {
     if (value.is_array()) continue;
-    fmt::print("  {:<28} = {}\n", key,
-               value.is_number_float() ? fmt::format("{:.4f}", value.get<double>()) : value.dump());
+    fmt::print("  {:<28} = {}\n", key, value.is_number_float() ? short_text(value.get<double>()) : value.dump());
   }
   std::fflush(stdout);
 }

@@ -2,9 +2,9 @@
 
 #include "base/atomic_file.h"
 #include "commands.h"
-#include "data_setup.h"
 #include "model_setup.h"
 #include "results.h"
+#include "splits.h"
 #include "torch_setup.h"
 #include "train/evaluator.h"
 
@@ -13,16 +13,13 @@ namespace bertdist {
 void run_evaluate(const Job& job) {
   use_threads(job.num_threads);
   const Config& config = job.config;
-  const std::filesystem::path folder = model_folder(config);
-  const BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder);
-  const BertForSequenceClassification model = load_trained_model(folder);
-  require_fitting_vocabulary(tokenizer, model.config(), folder);
+  const ModelSource source = open_model_source(config);
+  const BertForSequenceClassification model = load_trained_model(source.folder);
 
   Config files = config;
   files.train_file.clear();
   const Job evaluation_job{files, job.communicator, job.log, job.num_threads};
-  const TokenCaches caches = prepare_caches(evaluation_job, tokenizer, max_seq_length(config, model.config()),
-                                            LabelMap(model.config().id2label));
+  const TokenCaches caches = prepare_caches(evaluation_job, source, LabelMap(model.config().id2label));
   const Splits splits = select_rows(files, caches);
   const ResultFiles results(config.output_dir, job.communicator.rank());
   const auto evaluate_split = [&](const std::optional<Dataset>& split, const char* name, const char* prefix) {

@@ -9,20 +9,18 @@ namespace bertdist {
 void run_predict(const Job& job) {
   use_threads(job.num_threads);
   const Config& config = job.config;
-  const std::filesystem::path folder = model_folder(config);
-  const BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder);
-  const BertForSequenceClassification model = load_trained_model(folder);
-  require_fitting_vocabulary(tokenizer, model.config(), folder);
+  const ModelSource source = open_model_source(config);
+  const BertForSequenceClassification model = load_trained_model(source.folder);
 
   ColumnOptions columns = column_options(config);
   columns.label_column.reset();
-  const std::int64_t num_rows = predict(model, tokenizer,
+  const std::int64_t num_rows = predict(model, source.tokenizer,
                                         {.file = config.test_file,
                                          .table = table_options(config),
                                          .columns = columns,
                                          .output_columns = config.output_columns,
                                          .output_file = config.output_file,
-                                         .max_seq_length = max_seq_length(config, model.config()),
+                                         .max_seq_length = source.max_seq_length,
                                          .truncation_strategy = truncation_strategy(config),
                                          .skip_bad_rows = config.on_bad_row == Config::BadRow::skip,
                                          .max_samples = config.max_predict_samples.value_or(-1),

@@ -5,27 +5,25 @@
 
 #include "base/error.h"
 #include "commands.h"
-#include "model_setup.h"
+#include "model_source.h"
 
 namespace bertdist {
 
 void run_tokenize(const Job& job) {
   if (job.communicator.rank() != 0) return;
-  const std::filesystem::path folder = model_folder(job.config);
-  const BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder);
-  const BertConfig model_config = BertConfig::from_file(folder / "config.json");
-  const std::size_t max_tokens = max_seq_length(job.config, model_config);
+  const ModelSource source = open_model_source(job.config);
 
   std::ios::sync_with_stdio(false);
   Encoding encoding;
   std::size_t num_invalid_utf8 = 0;
   for (std::string line; std::getline(std::cin, line);) {
-    num_invalid_utf8 += tokenizer.encode(line, std::nullopt, max_tokens, truncation_strategy(job.config), encoding);
+    num_invalid_utf8 +=
+        source.tokenizer.encode(line, std::nullopt, source.max_seq_length, truncation_strategy(job.config), encoding);
     std::cout << fmt::format("[{}]\n", fmt::join(encoding.input_ids, ", "));
   }
   std::cout.flush();
   if (!std::cout) throw Error(ExitCode::output, "the token ids could not be written");
-  if (num_invalid_utf8 > 0) job.log.warn("{} invalid UTF-8 sequences were read as U+FFFD", num_invalid_utf8);
+  if (num_invalid_utf8 > 0) job.log.warn("invalid UTF-8 sequences read as U+FFFD: {}", num_invalid_utf8);
 }
 
 }  // namespace bertdist

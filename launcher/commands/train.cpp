@@ -6,10 +6,10 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "commands.h"
-#include "data_setup.h"
 #include "model_setup.h"
-#include "report/table.h"
+#include "parameter_table.h"
 #include "results.h"
+#include "splits.h"
 #include "torch_setup.h"
 #include "train/trainer.h"
 
@@ -55,22 +55,6 @@ void claim_output_dir(const Job& job, const CheckpointStore& checkpoints) {
   write_file_atomically(checkpoints.output_dir() / "config.toml", to_toml(job.config));
 }
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
-void print_parameters(const Freezing& freezing) {
-  TablePrinter table({{"parameter"}, {"shape"}, {"trainable"}});
-  for (const ParameterStatus& parameter : freezing.parameters) {
-    table.add_row({parameter.name, shape_text(parameter.shape), parameter.trainable ? "yes" : "no"});
-  }
-  fmt::print("{}\n", table.to_string());
-  fmt::print("trainable parameters: {} of {} ({:.2f} %)\n\n", with_thousands_separators(freezing.num_trainable),
-             with_thousands_separators(freezing.num_total),
-             100.0 * static_cast<double>(freezing.num_trainable) / static_cast<double>(freezing.num_total));
-  std::fflush(stdout);
-}
-
 }  // namespace
 
 void run_train(const Job& job) {
@@ -78,23 +62,23 @@ void run_train(const Job& job) {
   const Config& config = job.config;
   Communicator& communicator = job.communicator;
   announce_ranks(job);
-  const std::filesystem::path folder = model_folder(config);
-  const BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder);
-  const BertConfig model_config = BertConfig::from_file(folder / "config.json");
-  require_fitting_vocabulary(tokenizer, model_config, folder);
-  const std::size_t max_tokens = max_seq_length(config, model_config);
+  const ModelSource source = open_model_source(config);
   if (communicator.rank() == 0) require_free_output_dir(config);
 
-  const TokenCaches caches = prepare_caches(job, tokenizer, max_tokens, labels_of_configuration(config));
+  const TokenCaches caches = prepare_caches(job, source, labels_of_configuration(config));
   const Splits splits = select_rows(config, caches);
-  BertForSequenceClassification model = load_model(job, folder, caches.labels.names());
+  BertForSequenceClassification model = load_model(job, source.folder, caches.labels.names());
   const Freezing freezing = apply_freezing(model, freeze_spec(config), config.frozen_dropout);
-  if (communicator.rank() == 0) print_parameters(freezing);
+  if (communicator.rank() == 0) {
+    fmt::print("{}\n", parameter_table(freezing));
+    std::fflush(stdout);
+  }
 
-  const CheckpointStore checkpoints(config.output_dir, folder, to_toml(config));
-  claim_output_dir(job, checkpoints);
+  const CheckpointStore checkpoints(config.output_dir, source.folder, to_toml(config));
   Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, checkpoints,
                   communicator, job.log);
+  trainer.resume();
+  claim_output_dir(job, checkpoints);
   const TrainResult result = trainer.train();
 
   const ResultFiles results(config.output_dir, communicator.rank());

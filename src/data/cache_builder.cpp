@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -37,13 +38,18 @@ std::vector<TextBlock> scan_blocks(const Table& table, Communicator& communicato
   return blocks;
 }
 
-// The distinct labels of a block. Bad rows are left to the tokenisation, which reports or skips them.
-void collect_labels(const CacheJob& job, const TextBlock& block, std::set<std::string>& labels) {
+// The distinct labels of a block. Bad rows are left to the tokenisation, which reports or skips them; the first one is
+// kept in case that there is nothing else to report.
+void collect_labels(const CacheJob& job, const TextBlock& block, std::set<std::string>& labels,
+                    std::optional<TokenizedBlock::BadRow>& first_bad_row) {
   RowReader reader(job.table, block);
   Row row;
   while (reader.next(row)) {
     const std::optional<Example> example = job.examples.read(row);
-    if (!example) continue;
+    if (!example) {
+      if (!first_bad_row) first_bad_row = {row.line, row.problem};
+      continue;
+    }
     labels.emplace(*example->label);
     if (labels.size() <= kMaxLabels) continue;
     throw Error(ExitCode::data,
@@ -69,21 +75,42 @@ void add_joined(std::string_view joined, std::set<std::string>& labels) {
   }
 }
 
+// Throws, on every rank, the Error of the text's first bad row, if there is one.
+void fail_on_bad_row(const CacheJob& job, const std::optional<TokenizedBlock::BadRow>& mine,
+                     Communicator& communicator) {
+  const std::string text = mine ? fmt::format("{}:{}", mine->line, mine->reason) : "";
+  std::map<std::int64_t, std::string> reasons;
+  for (const Bytes& bytes : communicator.all_gather(std::as_bytes(std::span(text)), "bad rows of the source text")) {
+    const std::string part(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (!part.empty()) reasons.emplace(std::stoll(part), part.substr(part.find(':') + 1));
+  }
+  if (reasons.empty()) return;
+  const auto& [line, reason] = *reasons.begin();
+  throw bad_row_error(job.table.source().name(), line, reason);
+}
+
 LabelMap discover_labels(const CacheJob& job, const std::vector<TextBlock>& blocks, Communicator& communicator) {
   // Parsing runs at well over 50 MB a second: a step of 64 blocks of 1 MiB is far from any timeout.
   constexpr std::size_t kBlocksAStep = 64;
   const auto rank = static_cast<std::size_t>(communicator.rank());
   const auto ranks = static_cast<std::size_t>(communicator.world_size());
   std::set<std::string> labels;
+  std::optional<TokenizedBlock::BadRow> first_bad_row;
   for (std::size_t first = 0; first < blocks.size(); first += ranks * kBlocksAStep) {
     on_all_ranks(communicator, "labels of the source text", [&] {
       const std::size_t end = std::min(blocks.size(), first + ranks * kBlocksAStep);
-      for (std::size_t index = first + rank; index < end; index += ranks) collect_labels(job, blocks[index], labels);
+      for (std::size_t index = first + rank; index < end; index += ranks) {
+        collect_labels(job, blocks[index], labels, first_bad_row);
+      }
     });
   }
   const std::string mine = join(labels);
   for (const Bytes& bytes : communicator.all_gather(std::as_bytes(std::span(mine)), "labels of the source text")) {
     add_joined({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, labels);
+  }
+  // Too few labels to go on, perhaps because the rows that have them cannot be read.
+  if (labels.size() < 2 && job.options.on_bad_row == BadRowPolicy::fail) {
+    fail_on_bad_row(job, first_bad_row, communicator);
   }
   return LabelMap::from_values(
       {labels.begin(), labels.end()},

@@ -91,12 +91,13 @@ std::optional<FileLock> lock_unless_found(const CacheFolder& folder, Communicato
 }
 
 // What the user should know of a cache each time that it is used, not only when it was made.
-void report(const Hdf5Id& cache, const CacheFolder& folder, const fs::path& source, const Log& log) {
+void report(const Hdf5Id& cache, bool found, const CacheFolder& folder, const fs::path& source, const Log& log) {
+  if (found) log.info("token cache of {} found: {}", source.string(), folder.cache().string());
   if (const std::int64_t skipped = read_integer_attribute(cache, "num_skipped"); skipped > 0) {
-    log.info("{}: {} bad rows are left out, listed in {}", source.string(), skipped, folder.skipped_rows().string());
+    log.info("{}: bad rows left out: {}; listed in {}", source.string(), skipped, folder.skipped_rows().string());
   }
   if (const std::int64_t invalid = read_integer_attribute(cache, "num_invalid_utf8"); invalid > 0) {
-    log.info("{}: {} invalid UTF-8 sequences were read as U+FFFD; is the encoding right?", source.string(), invalid);
+    log.info("{}: invalid UTF-8 sequences read as U+FFFD: {}; is the encoding right?", source.string(), invalid);
   }
 }
 
@@ -129,7 +130,7 @@ fs::path prepare_token_cache(const fs::path& source, const PrepareOptions& optio
   root_in_steps(communicator, "token cache", [&] {
     const Hdf5Id cache = open_token_cache(folder.cache());
     try {
-      report(cache, folder, source, log);
+      report(cache, !build, folder, source, log);
     } catch (const Hdf5Failure& failure) {
       throw_damaged_cache(folder.cache(), failure.what());
     }

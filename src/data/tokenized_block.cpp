@@ -73,8 +73,7 @@ std::int64_t label_id(const BlockTokenizer& job, const Example& example, const R
 bool take_bad_row(const BlockTokenizer& job, std::int64_t line, const std::string& reason, TokenizedBlock& result) {
   result.bad_rows.push_back({line, reason});
   if (job.on_bad_row == BadRowPolicy::skip) return true;
-  result.error.emplace(ExitCode::data, fmt::format("{}:{}: {}", job.table.source().name(), line, reason),
-                       "on_bad_row = \"skip\" leaves such rows out and lists them in a file");
+  result.error = bad_row_error(job.table.source().name(), line, reason);
   return false;
 }
 
@@ -114,6 +113,11 @@ void tokenize_rows(const BlockTokenizer& job, const TextBlock& block, TokenizedB
 }
 
 }  // namespace
+
+Error bad_row_error(const std::string& source, std::int64_t line, const std::string& reason) {
+  return Error(ExitCode::data, fmt::format("{}:{}: {}", source, line, reason),
+               "on_bad_row = \"skip\" leaves such rows out and lists them in a file");
+}
 
 TokenizedBlock BlockTokenizer::operator()(const TextBlock& block) const {
   TokenizedBlock result;

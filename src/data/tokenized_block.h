@@ -45,6 +45,9 @@ struct BlockTokenizer {
   TokenizedBlock operator()(const TextBlock& block) const;
 };
 
+// What a bad row means under BadRowPolicy::fail.
+Error bad_row_error(const std::string& source, std::int64_t line, const std::string& reason);
+
 // To travel between ranks of the same program.
 void append_bytes(const TokenizedBlock& block, Bytes& bytes);
 std::vector<TokenizedBlock> blocks_from_bytes(const Bytes& bytes);

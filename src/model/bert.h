@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "model/bert_config.h"
+#include "pretrained/bert_config.h"
 #include "model/keyed_dropout.h"
 
 namespace bertdist {

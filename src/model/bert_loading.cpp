@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "model/bert.h"
 #include "model/bert_parameters.h"
-#include "model/pretrained.h"
+#include "pretrained/model_folder.h"
 #include "model/safetensors.h"
 
 namespace bertdist {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "model/bert_config.h"
+#include "pretrained/bert_config.h"
 
 namespace bertdist {
 

@@ -20,7 +20,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
-#include "model/json_file.h"
+#include "pretrained/json_file.h"
 
 namespace bertdist {
 namespace fs = std::filesystem;

@@ -143,7 +143,7 @@ bool RowReader::next(Row& row) {
       read_json(text, row);
     } else if (row.problem.empty() && row.cells.size() != table_->columns().size()) {
       row.problem =
-          fmt::format("{} fields, {} expected as in the first record", row.cells.size(), table_->columns().size());
+          fmt::format("number of fields: {}, but {} in the first record", row.cells.size(), table_->columns().size());
     }
     return true;
   }

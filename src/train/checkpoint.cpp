@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <map>
 #include <set>
+#include <sstream>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -22,6 +24,7 @@ constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kTrainerStateFile = "trainer_state.json";
 constexpr const char* kRunIdentityFile = "run_identity.json";
+constexpr const char* kConfigFile = "config.toml";
 
 nlohmann::ordered_json read_json(const fs::path& path) {
   std::ifstream file(path);
@@ -63,6 +66,16 @@ nlohmann::ordered_json to_json(const RunIdentity& identity) {
           {"global_batch_size", identity.global_batch_size},
           {"seed", identity.seed},
           {"train_data", identity.train_data}};
+}
+
+// The effective configuration has one option a line: name = value.
+std::map<std::string, std::string> options_of(std::istream& config_toml) {
+  std::map<std::string, std::string> options;
+  for (std::string line; std::getline(config_toml, line);) {
+    const std::size_t equals = line.find(" = ");
+    if (equals != line.npos && !line.starts_with('#')) options[line.substr(0, equals)] = line.substr(equals + 3);
+  }
+  return options;
 }
 
 // Copies one tensor of a file into a parameter's part of a flat buffer.
@@ -121,7 +134,7 @@ void CheckpointStore::save(const BertForSequenceClassification& model, const Ada
   save_optimizer(folder, optimizer, parameters);
   write_file_atomically(folder / kTrainerStateFile, state.to_json().dump(2) + "\n");
   write_file_atomically(folder / kRunIdentityFile, to_json(identity).dump(2) + "\n");
-  write_file_atomically(folder / "config.toml", config_toml_);
+  write_file_atomically(folder / kConfigFile, config_toml_);
   directory.commit();
 }
 
@@ -130,7 +143,7 @@ void CheckpointStore::save_final_model(const BertForSequenceClassification& mode
   model.save_pretrained(output_dir_);
   copy_tokenizer(tokenizer_folder_, output_dir_);
   write_file_atomically(output_dir_ / kTrainerStateFile, state.to_json().dump(2) + "\n");
-  write_file_atomically(output_dir_ / "config.toml", config_toml_);
+  write_file_atomically(output_dir_ / kConfigFile, config_toml_);
 }
 
 std::vector<std::pair<std::int64_t, fs::path>> CheckpointStore::complete_checkpoints() const {
@@ -185,6 +198,25 @@ void CheckpointStore::remove_previous_run() const {
     fs::remove_all(path, error);
     if (error) throw Error(ExitCode::output, fmt::format("cannot remove '{}': {}", path.string(), error.message()));
   }
+}
+
+std::vector<std::string> changed_options(const fs::path& checkpoint, const std::string& config_toml) {
+  const std::set<std::string> expected = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint"};
+  std::ifstream saved_file(checkpoint / kConfigFile);
+  const std::map<std::string, std::string> saved = options_of(saved_file);
+  std::istringstream current_text(config_toml);
+  const std::map<std::string, std::string> current = options_of(current_text);
+  std::set<std::string> names;
+  for (const auto& options : {saved, current}) {
+    for (const auto& [name, value] : options) names.insert(name);
+  }
+  std::vector<std::string> changes;
+  for (const std::string& name : names) {
+    const auto text = [&](const auto& options) { return options.contains(name) ? options.at(name) : "unset"; };
+    if (saved.empty() || expected.contains(name) || text(saved) == text(current)) continue;
+    changes.push_back(fmt::format("{}: {}, now {}", name, text(saved), text(current)));
+  }
+  return changes;
 }
 
 TrainerState load_trainer_state(const fs::path& checkpoint) {

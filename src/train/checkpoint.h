@@ -59,6 +59,10 @@ class CheckpointStore {
   std::string config_toml_;
 };
 
+// The options whose values differ between the checkpoint's config.toml and the given one, as "learning_rate: 5e-05, now
+// 2e-05", without those that say where a run is to be found. A checkpoint without that file has none.
+std::vector<std::string> changed_options(const std::filesystem::path& checkpoint, const std::string& config_toml);
+
 // Reads back what save() wrote, into buffers of the same parameters. Throws Error(data) where a file is missing or does
 // not fit.
 TrainerState load_trainer_state(const std::filesystem::path& checkpoint);

@@ -155,9 +155,9 @@ std::int64_t predict(const BertForSequenceClassification& model, const BertToken
   }
   if (!writer) return 0;
   writer->finish();
-  if (source->num_skipped() > 0) log.warn("{} bad rows were left out", source->num_skipped());
+  if (source->num_skipped() > 0) log.warn("bad rows left out: {}", source->num_skipped());
   if (source->num_invalid_utf8() > 0) {
-    log.warn("{} invalid UTF-8 sequences were read as U+FFFD", source->num_invalid_utf8());
+    log.warn("invalid UTF-8 sequences read as U+FFFD: {}", source->num_invalid_utf8());
   }
   return num_predicted;
 }

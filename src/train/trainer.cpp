@@ -50,12 +50,6 @@ std::int64_t total_steps(const Config& config, std::int64_t steps_per_epoch) {
   return static_cast<std::int64_t>(std::ceil(config.num_train_epochs * static_cast<double>(steps_per_epoch)));
 }
 
-std::int64_t num_elements(const BertForSequenceClassification& model) {
-  std::int64_t count = 0;
-  for (const NamedParameter& parameter : model.parameters()) count += parameter.tensor.numel();
-  return count;
-}
-
 std::string format_metric(const std::optional<double>& value) {
   return value ? fmt::format("{:.4f}", *value) : "-";
 }
@@ -119,7 +113,6 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
 
 TrainResult Trainer::train() {
   announce();
-  resume();
   check_ranks_agree();
   if (communicator_.rank() == 0) {
     run_log_.emplace(checkpoints_.output_dir());
@@ -152,9 +145,9 @@ TrainResult Trainer::train() {
 }
 
 void Trainer::announce() const {
-  log_.info("{} training rows, global batch {} ({} steps an epoch, {} in all); {} of {} parameters have gradients",
-            with_thousands_separators(train_.size()), global_batch_size_, steps_per_epoch_, state_.max_steps,
-            with_thousands_separators(parameters_.num_elements()), with_thousands_separators(num_elements(model_)));
+  log_.info("{} training rows, global batch {}: {} steps an epoch, {} in all", with_thousands_separators(train_.size()),
+            global_batch_size_, with_thousands_separators(steps_per_epoch_),
+            with_thousands_separators(state_.max_steps));
   if (train_forward_.keeps_features()) log_.info("the frozen layers ran once for each row; their output is kept");
 }
 
@@ -170,6 +163,9 @@ void Trainer::resume() {
       folder = found->string();
       const RunIdentity saved = load_run_identity(*found);
       require_resumable(saved, identity_, log_);
+      for (const std::string& change : changed_options(*found, to_toml(config_))) {
+        log_.info("changed since the checkpoint: {}", change);
+      }
       load_parameters(*found, parameters_);
       load_optimizer(*found, parameters_, optimizer_);
       state = load_trainer_state(*found).to_json().dump();

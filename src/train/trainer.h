@@ -37,6 +37,9 @@ class Trainer {
   Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train, const Dataset* validation,
           const CheckpointStore& checkpoints, Communicator& communicator, const Log& log);
 
+  // Collective. Goes on from the checkpoint that the configuration names, if it names one; call it before train().
+  // Throws Error(configuration) or Error(data) where that would be another run.
+  void resume();
   TrainResult train();
 
   const std::optional<Forward>& validation_forward() const { return validation_forward_; }
@@ -49,7 +52,6 @@ class Trainer {
   };
 
   void announce() const;
-  void resume();
   void check_ranks_agree() const;
   const TrainPlan& plan_of_epoch(std::int64_t epoch);
 

@@ -154,7 +154,7 @@ TEST_F(PrepareTest, TheFirstBadRowOfTheFileIsNamed) {
   const std::size_t at = text.find(",too many");
   std::size_t record = text.rfind("\n\"", at);  // a field may hold such a newline too, so this is a lower bound
   EXPECT_THAT(error.what(), HasSubstr("bad.csv:"));
-  EXPECT_THAT(error.what(), HasSubstr("3 fields, 2 expected"));
+  EXPECT_THAT(error.what(), HasSubstr("number of fields: 3, but 2 in the first record"));
   const int line = std::stoi(std::string(error.what()).substr(std::string(error.what()).find("bad.csv:") + 8));
   EXPECT_LE(line, 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n'));
   EXPECT_GT(line, std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(record), '\n') - 30);
@@ -166,7 +166,7 @@ TEST_F(PrepareTest, SkippedRowsAreListedBesideTheCache) {
   fs::path path = prepare(source);
   EXPECT_EQ(TokenCache::open(path).num_rows(), 2);
   const std::string list = read_file(path.replace_extension(".skipped.txt"));
-  EXPECT_THAT(list, HasSubstr("a.csv:3: 1 fields"));
+  EXPECT_THAT(list, HasSubstr("a.csv:3: number of fields: 1"));
   EXPECT_THAT(list, HasSubstr("a.csv:4: no label in 'label'"));
 }
 

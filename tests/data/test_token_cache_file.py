@@ -64,8 +64,8 @@ def test_a_changed_option_is_named(folder):
     write_rows(folder / "a.csv", 11)
     _, messages = prepare(folder, folder / "a.csv", max_length=16)
     assert "the file's content changed" in messages
-    _, messages = prepare(folder, folder / "a.csv", max_length=16)
-    assert messages == ""
+    path, messages = prepare(folder, folder / "a.csv", max_length=16)
+    assert messages == f"token cache of {folder / 'a.csv'} found: {path}\n"
 
 
 def test_a_killed_writer_leaves_nothing_that_is_picked_up(folder):

@@ -69,13 +69,22 @@ def test_wrong_options(tmp_path, model, table, options, exit_code, facts):
 
 
 @pytest.mark.parametrize(
-    ("content", "facts"), [(None, []), ("", []), ("text,label\n", []), ("text,label\ngood,0,1\nbad,1\ngood,0\n", [":2"])]
+    ("content", "facts"), [(None, []), ("", []), ("text,label\n", []), ("text,label\ngood,0,1\nbad,1\ngood,0\n", [":2"]),
+                         ("text,label\ngood,0\n\nbad\n", [":4", "number of fields: 1"])]
 )
 def test_unusable_tables(tmp_path, model, content, facts):
     path = tmp_path / "broken.csv"
     if content is not None:
         path.write_text(content)
     assert_fails(train(tmp_path, "--model_name_or_path", model, "--train_file", path), DATA, "broken.csv", *facts)
+
+
+def test_a_full_disk(tmp_path, model, table):
+    if not Path("/dev/full").exists():
+        pytest.fail("this test needs /dev/full")
+    done = subprocess.run([BERTDIST, "predict", "--model_name_or_path", model, "--test_file", table],
+                          stdout=open("/dev/full", "w"), stderr=subprocess.PIPE, text=True, timeout=120)
+    assert_fails(done, OUTPUT, "the disk or the quota is full")
 
 
 def test_a_label_that_training_did_not_have(tmp_path, model, table):

@@ -14,8 +14,8 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "model/bert.h"
-#include "model/json_file.h"
-#include "model/pretrained.h"
+#include "pretrained/json_file.h"
+#include "pretrained/model_folder.h"
 #include "model/safetensors.h"
 
 namespace bertdist {

@@ -131,6 +131,16 @@ def test_without_a_checkpoint_it_starts_and_says_so(folder):
     assert len(losses_of(folder / "fresh")) == 6
 
 
+def test_changed_options_are_told(folder):
+    output_dir = folder / "changed"
+    train(folder / "model", output_dir, **options_of(folder, num_train_epochs=1))
+    result = train(folder / "model", output_dir, resume_from_checkpoint="latest",
+                   **options_of(folder, num_train_epochs=2, learning_rate=2e-3))
+    changes = [line for line in result.stderr.splitlines() if line.startswith("changed since the checkpoint: ")]
+    assert [line.split(": ", 1)[1] for line in changes] == [
+        "learning_rate: 0.001, now 0.002", "num_train_epochs: 1.0, now 2.0"]
+
+
 @pytest.mark.parametrize("change, message", [
     ({"seed": 1}, "seed"), ({"global_batch_size": 4}, "global batch is 8 rows, this run's 4"),
     ({"max_train_samples": 40}, "other rows"), ({"freeze": "embeddings"}, "choice of frozen parameters")], ids=str)
@@ -138,7 +148,9 @@ def test_a_run_that_cannot_go_on_is_refused(folder, change, message):
     base = folder / "refused"
     if not base.exists():
         train(folder / "model", base, **options_of(folder, num_train_epochs=1))
+    before = (base / "config.toml").read_text()
     result = train(folder / "model", base, check=False, resume_from_checkpoint="latest",
                    **{**options_of(folder), **change})
+    assert (base / "config.toml").read_text() == before
     assert result.returncode == (3 if "freeze" in change else 2), result.stderr
     assert message in result.stderr and "hint:" in result.stderr

@@ -62,7 +62,7 @@ TEST_F(TableTest, BadRowsSayWhatIsWrongAndTheNextRowIsRead) {
   const std::vector<Row> rows = rows_of(table);
   ASSERT_EQ(rows.size(), 5U);
   EXPECT_EQ(rows[0].problem, "");
-  EXPECT_THAT(rows[1].problem, HasSubstr("1 fields, 2 expected"));
+  EXPECT_THAT(rows[1].problem, HasSubstr("number of fields: 1, but 2 in the first record"));
   EXPECT_EQ(rows[1].line, 3);
   EXPECT_THAT(rows[2].problem, HasSubstr("closing quote of field 1"));
   EXPECT_EQ(rows[3].problem, "");

@@ -1,4 +1,4 @@
-#include "model/bert_config.h"
+#include "pretrained/bert_config.h"
 
 #include <gmock/gmock.h>
 

@@ -1,4 +1,4 @@
-#include "model/pretrained.h"
+#include "pretrained/model_folder.h"
 
 #include <c10/core/GradMode.h>
 #include <gmock/gmock.h>

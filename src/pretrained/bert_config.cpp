@@ -1,4 +1,4 @@
-#include "model/bert_config.h"
+#include "pretrained/bert_config.h"
 
 #include <fmt/core.h>
 #include <fmt/ranges.h>
@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "model/json_file.h"
+#include "pretrained/json_file.h"
 
 namespace bertdist {
 using nlohmann::json;

@@ -1,4 +1,4 @@
-#include "model/pretrained.h"
+#include "pretrained/model_folder.h"
 
 #include <fmt/core.h>
 #include <fmt/ranges.h>
@@ -10,7 +10,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "model/json_file.h"
+#include "pretrained/json_file.h"
 
 namespace bertdist {
 namespace fs = std::filesystem;

@@ -1,4 +1,4 @@
-#include "model/json_file.h"
+#include "pretrained/json_file.h"
 
 #include <fmt/core.h>
 

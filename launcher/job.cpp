@@ -1,0 +1,98 @@
+#include "job.h"
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/error.h"
+#include "text/text_source.h"
+#include "threads.h"
+
+namespace bertdist {
+
+namespace {
+
+void print_error(int rank, std::string_view message, std::string_view hint) {
+  std::string text = fmt::format("[rank {}] error: {}\n", rank, message);
+  if (!hint.empty()) text += fmt::format("[rank {}] hint: {}\n", rank, hint);
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+// The rank as the launcher gives it, for messages before MPI is up.
+int launcher_rank() {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const char* rank = std::getenv(variable)) return std::atoi(rank);
+  }
+  return 0;
+}
+
+// A misspelt path is found before anything is loaded.
+void require_data_files(const Config& config) {
+  for (const std::string& file : {config.train_file, config.validation_file, config.test_file}) {
+    if (!file.empty() && file != "-") const TextSource readable(file);
+  }
+}
+
+}  // namespace
+
+std::optional<Request> parse_request(int argc, char** argv, int& exit_code) {
+  exit_code = 0;
+  try {
+    const Invocation invocation = parse_invocation({argv + 1, argv + argc});
+    if (invocation.version) {
+      fmt::print("bertdist {}\n", BERTDIST_VERSION);
+      return std::nullopt;
+    }
+    if (invocation.help || argc == 1) {
+      fmt::print("{}", help_text(invocation.command));
+      return std::nullopt;
+    }
+    Request request{.command = invocation.command, .config = parse_config(invocation.command, invocation.arguments)};
+    require_data_files(request.config);
+    return request;
+  } catch (const std::exception& exception) {
+    exit_code = report_failure(launcher_rank(), exception);
+    return std::nullopt;
+  }
+}
+
+int run_job(const Config& config, void (*command)(const Job&)) {
+  const MpiSession session;
+  const std::unique_ptr<Communicator> communicator =
+      session.world({.timeout = std::chrono::duration<double>(config.comm_timeout_s)});
+  int exit_code = 0;
+  try {
+    const Log log(communicator->rank(), communicator->world_size());
+    const int num_threads =
+        claim_cores(communicator->local_rank(), communicator->local_world_size(), config.num_threads);
+    command({config, *communicator, log, num_threads});
+  } catch (const std::exception& exception) {
+    exit_code = report_failure(communicator->rank(), exception);
+  }
+  // The peers may be waiting for this rank: only an abort ends them too.
+  if (exit_code != 0) communicator->abort(exit_code);
+  return 0;
+}
+
+// Where all ranks fail alike, rank 0 is to be the one that says so: it ends
+// the job before the others, who wait a moment, have spoken.
+int report_failure(int rank, const std::exception& exception) {
+  if (rank != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+  if (const auto* error = dynamic_cast<const Error*>(&exception)) {
+    print_error(rank, error->what(), error->hint());
+    return static_cast<int>(error->code());
+  }
+  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) {
+    print_error(rank, "out of memory", "lower the batch sizes or max_seq_length, or use fewer ranks on a host");
+    return static_cast<int>(ExitCode::device);
+  }
+  print_error(rank, exception.what(), "this is a defect of bertdist: please report it with the command that led here");
+  return static_cast<int>(ExitCode::internal);
+}
+
+}  // namespace bertdist

@@ -1,0 +1,51 @@
+#include "model_source.h"
+
+#include <fmt/core.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "pretrained/model_folder.h"
+
+namespace bertdist {
+
+namespace {
+
+std::size_t max_seq_length(const Config& config, const BertConfig& model_config) {
+  const std::int64_t positions = model_config.max_position_embeddings;
+  const std::int64_t length = config.max_seq_length.value_or(positions);
+  if (length > positions) {
+    throw Error(ExitCode::configuration,
+                fmt::format("max_seq_length = {} is over the {} positions of '{}'", length, positions,
+                            config.model_name_or_path),
+                fmt::format("set max_seq_length to at most {}; longer texts are truncated", positions));
+  }
+  return static_cast<std::size_t>(length);
+}
+
+void require_fitting_vocabulary(const BertTokenizer& tokenizer, const BertConfig& model_config,
+                                const std::filesystem::path& folder) {
+  if (static_cast<std::int64_t>(tokenizer.vocab_size()) <= model_config.vocab_size) return;
+  throw Error(ExitCode::model,
+              fmt::format("the tokenizer in '{}' has {} ids, the model only {} embeddings", folder.string(),
+                          tokenizer.vocab_size(), model_config.vocab_size),
+              "tokenizer and weights are of different models; take both from one folder");
+}
+
+}  // namespace
+
+ModelSource open_model_source(const Config& config) {
+  std::filesystem::path folder = resolve_model_folder(config.model_name_or_path);
+  BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder);
+  BertConfig model_config = BertConfig::from_file(folder / "config.json");
+  require_fitting_vocabulary(tokenizer, model_config, folder);
+  const std::size_t max_tokens = max_seq_length(config, model_config);
+  return {std::move(folder), std::move(tokenizer), std::move(model_config), max_tokens};
+}
+
+TruncationStrategy truncation_strategy(const Config& config) {
+  return config.truncation_strategy == Config::Truncation::only_first ? TruncationStrategy::only_first
+                                                                      : TruncationStrategy::longest_first;
+}
+
+}  // namespace bertdist

@@ -1,0 +1,52 @@
+"""The program itself: what it needs to start, and its two halves."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+BERTDIST = Path(os.environ["BERTDIST"])
+
+
+def libraries_of(program: Path) -> str:
+    return subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+
+
+def run(*arguments: object, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(list(map(str, arguments)), capture_output=True, text=True, timeout=60, **options)
+
+
+def test_help_and_version_need_neither_torch_nor_mpi():
+    assert "libtorch" not in libraries_of(BERTDIST)
+    assert "libtorch" in libraries_of(BERTDIST.with_name("bertdist-torch"))
+    # A rank's environment without its launcher: whoever starts MPI now fails or hangs.
+    environment = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0", "PMIX_RANK": "0"}
+    for arguments in (["--help"], ["train", "--help"], ["predict", "--help"], ["--version"]):
+        done = run(BERTDIST, *arguments, env=environment)
+        assert done.returncode == 0 and "bertdist" in done.stdout, done.stderr
+
+
+def test_a_program_without_its_other_half_says_so(tmp_path):
+    alone = Path(shutil.copy(BERTDIST, tmp_path / "bertdist"))
+    (tmp_path / "train.csv").write_text("text,label\na,0\nb,1\n")
+    done = run(alone, "--model_name_or_path", tmp_path, "--train_file", tmp_path / "train.csv", "--output_dir",
+               tmp_path / "out")
+    assert done.returncode == 1
+    assert "bertdist-torch" in done.stderr and "hint: " in done.stderr
+
+
+def test_it_starts_by_a_link_and_from_path(tmp_path):
+    (tmp_path / "bertdist").symlink_to(BERTDIST)
+    (tmp_path / "train.csv").write_text("text,label\na,0\nb,1\n")
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = run("bertdist", "--model_name_or_path", "no/such/model", "--train_file", tmp_path / "train.csv",
+               "--output_dir", tmp_path / "out", env=environment)
+    assert done.returncode == 4 and "no/such/model" in done.stderr, "the model is looked for by bertdist-torch"
+
+
+def test_installed_where_the_user_wants(tmp_path):
+    build = BERTDIST.parent.parent
+    done = run("cmake", "--install", build, "--prefix", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert run(tmp_path / "bin" / "bertdist", "--version").stdout.startswith("bertdist ")
+    assert "not found" not in libraries_of(tmp_path / "bin" / "bertdist-torch")
