@@ -36,9 +36,11 @@ ColumnOptions column_options(const Config& config) {
           .label_column = config.label_column};
 }
 
-std::optional<LabelMap> labels_of_configuration(const Config& config) {
-  if (config.id2label.empty()) return std::nullopt;
-  return LabelMap(config.id2label);
+std::optional<LabelMap> known_labels(const Config& config, const BertConfig& model_config) {
+  if (!config.id2label.empty()) return LabelMap(config.id2label);
+  if (model_config.is_fine_tuned_classifier() && model_config.names_its_labels())
+    return LabelMap(model_config.id2label);
+  return std::nullopt;
 }
 
 TokenCaches prepare_caches(const Job& job, const ModelSource& source, std::optional<LabelMap> labels) {

@@ -18,8 +18,9 @@ namespace bertdist {
 TableOptions table_options(const Config& config);
 ColumnOptions column_options(const Config& config);
 
-// The labels that id2label or label2id name; nothing where the training data are to say.
-std::optional<LabelMap> labels_of_configuration(const Config& config);
+// The labels that id2label or label2id name, otherwise those that a fine-tuned checkpoint names, whose classifier knows
+// them in that order; nothing where the training data are to say.
+std::optional<LabelMap> known_labels(const Config& config, const BertConfig& model_config);
 
 struct TokenCaches {
   LabelMap labels;

@@ -2,10 +2,15 @@
 
 #include <fmt/core.h>
 
+#include <cctype>
+#include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "base/error.h"
@@ -19,6 +24,10 @@ namespace {
 void print_error(int rank, std::string_view message, std::string_view hint) {
   std::string text = fmt::format("[rank {}] error: {}\n", rank, message);
   if (!hint.empty()) text += fmt::format("[rank {}] hint: {}\n", rank, hint);
+  // A message may quote a file's bytes; those that steer a terminal are not for it.
+  for (char& c : text) {
+    if (std::iscntrl(static_cast<unsigned char>(c)) != 0 && c != '\n' && c != '\t') c = '?';
+  }
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
 }
@@ -29,6 +38,12 @@ int launcher_rank() {
     if (const char* rank = std::getenv(variable)) return std::atoi(rank);
   }
   return 0;
+}
+
+void flush_standard_output() {
+  if (std::fflush(stdout) == 0) return;
+  throw Error(ExitCode::output, fmt::format("standard output cannot be written: {}", std::strerror(errno)),
+              "the disk or the quota is full, or the reader went away");
 }
 
 // A misspelt path is found before anything is loaded.
@@ -46,10 +61,12 @@ std::optional<Request> parse_request(int argc, char** argv, int& exit_code) {
     const Invocation invocation = parse_invocation({argv + 1, argv + argc});
     if (invocation.version) {
       fmt::print("bertdist {}\n", BERTDIST_VERSION);
+      flush_standard_output();
       return std::nullopt;
     }
     if (invocation.help || argc == 1) {
       fmt::print("{}", help_text(invocation.command));
+      flush_standard_output();
       return std::nullopt;
     }
     Request request{.command = invocation.command, .config = parse_config(invocation.command, invocation.arguments)};
@@ -62,20 +79,23 @@ std::optional<Request> parse_request(int argc, char** argv, int& exit_code) {
 }
 
 int run_job(const Config& config, void (*command)(const Job&)) {
-  const MpiSession session;
-  const std::unique_ptr<Communicator> communicator =
-      session.world({.timeout = std::chrono::duration<double>(config.comm_timeout_s)});
-  int exit_code = 0;
   try {
-    const Log log(communicator->rank(), communicator->world_size());
-    const int num_threads =
-        claim_cores(communicator->local_rank(), communicator->local_world_size(), config.num_threads);
-    command({config, *communicator, log, num_threads});
+    const MpiSession session;
+    const std::unique_ptr<Communicator> communicator =
+        session.world({.timeout = std::chrono::duration<double>(config.comm_timeout_s)});
+    try {
+      const Log log(communicator->rank(), communicator->world_size());
+      const int num_threads =
+          claim_cores(communicator->local_rank(), communicator->local_world_size(), config.num_threads);
+      command({config, *communicator, log, num_threads});
+      flush_standard_output();
+    } catch (const std::exception& exception) {
+      // The peers may be waiting for this rank: only an abort ends them too.
+      communicator->abort(report_failure(communicator->rank(), exception));
+    }
   } catch (const std::exception& exception) {
-    exit_code = report_failure(communicator->rank(), exception);
+    return report_failure(launcher_rank(), exception);
   }
-  // The peers may be waiting for this rank: only an abort ends them too.
-  if (exit_code != 0) communicator->abort(exit_code);
   return 0;
 }
 
@@ -86,6 +106,11 @@ int report_failure(int rank, const std::exception& exception) {
   if (const auto* error = dynamic_cast<const Error*>(&exception)) {
     print_error(rank, error->what(), error->hint());
     return static_cast<int>(error->code());
+  }
+  if (const auto* error = dynamic_cast<const std::system_error*>(&exception);
+      error != nullptr && error->code() == std::errc::no_space_on_device) {
+    print_error(rank, error->what(), "the disk or the quota is full");
+    return static_cast<int>(ExitCode::output);
   }
   if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) {
     print_error(rank, "out of memory", "lower the batch sizes or max_seq_length, or use fewer ranks on a host");

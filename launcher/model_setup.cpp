@@ -30,8 +30,11 @@ FreezeSpec freeze_spec(const Config& config) {
 BertForSequenceClassification load_model(const Job& job, const std::filesystem::path& folder,
                                          const std::vector<std::string>& label_names) {
   LoadReport report;
-  auto model = BertForSequenceClassification::from_pretrained(
-      folder, {.id2label = label_names, .seed = static_cast<std::uint64_t>(job.config.seed)}, report);
+  auto model = BertForSequenceClassification::from_pretrained(folder,
+                                                              {.id2label = label_names,
+                                                               .problem_type = job.config.problem_type,
+                                                               .seed = static_cast<std::uint64_t>(job.config.seed)},
+                                                              report);
   if (!report.initialized.empty()) {
     job.log.info("new, drawn from seed {}: {}", job.config.seed, fmt::join(report.initialized, ", "));
   }
@@ -42,6 +45,12 @@ BertForSequenceClassification load_model(const Job& job, const std::filesystem::
 BertForSequenceClassification load_trained_model(const std::filesystem::path& folder) {
   LoadReport report;
   auto model = BertForSequenceClassification::from_pretrained(folder, {}, report);
+  const std::string& problem_type = model.config().problem_type;
+  if (!problem_type.empty() && problem_type != "single_label_classification") {
+    throw Error(ExitCode::model,
+                fmt::format("'{}' was trained for problem_type = \"{}\"", folder.string(), problem_type),
+                "this version knows single_label_classification only");
+  }
   if (report.initialized.empty()) return model;
   throw Error(ExitCode::model,
               fmt::format("'{}' has no trained classifier: {} are missing", folder.string(),

@@ -32,6 +32,14 @@ void require_fitting_vocabulary(const BertTokenizer& tokenizer, const BertConfig
               "tokenizer and weights are of different models; take both from one folder");
 }
 
+void require_types_for_pairs(const Config& config, const BertConfig& model_config) {
+  if (config.text_pair_column.empty() || model_config.type_vocab_size > 1) return;
+  throw Error(
+      ExitCode::model,
+      fmt::format("'{}' has one token type: it cannot tell the texts of a pair apart", config.model_name_or_path),
+      "leave text_pair_column out, or start from a model whose config.json has type_vocab_size = 2");
+}
+
 }  // namespace
 
 ModelSource open_model_source(const Config& config) {
@@ -39,6 +47,7 @@ ModelSource open_model_source(const Config& config) {
   BertTokenizer tokenizer = BertTokenizer::from_pretrained(folder);
   BertConfig model_config = BertConfig::from_file(folder / "config.json");
   require_fitting_vocabulary(tokenizer, model_config, folder);
+  require_types_for_pairs(config, model_config);
   const std::size_t max_tokens = max_seq_length(config, model_config);
   return {std::move(folder), std::move(tokenizer), std::move(model_config), max_tokens};
 }

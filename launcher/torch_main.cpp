@@ -1,3 +1,7 @@
+#include <c10/util/Exception.h>
+
+#include <string>
+
 #include "base/error.h"
 #include "commands.h"
 
@@ -5,17 +9,30 @@ namespace bertdist {
 
 namespace {
 
+// libtorch's errors carry a trace of its own stack, which tells a user nothing.
+template <void (*command)(const Job&)>
+void without_trace(const Job& job) {
+  try {
+    command(job);
+  } catch (const c10::Error& error) {
+    const std::string message = error.what_without_backtrace();
+    if (message.find("memory") == message.npos) throw std::runtime_error("libtorch: " + message);
+    throw Error(ExitCode::device, "out of memory: " + message,
+                "lower the batch sizes or max_seq_length, or use fewer ranks on a host");
+  }
+}
+
 int run(int argc, char** argv) {
   int exit_code = 0;
   const std::optional<Request> request = parse_request(argc, argv, exit_code);
   if (!request) return exit_code;
   switch (request->command) {
     case Command::train:
-      return run_job(request->config, run_train);
+      return run_job(request->config, without_trace<run_train>);
     case Command::evaluate:
-      return run_job(request->config, run_evaluate);
+      return run_job(request->config, without_trace<run_evaluate>);
     case Command::predict:
-      return run_job(request->config, run_predict);
+      return run_job(request->config, without_trace<run_predict>);
     case Command::prepare:
     case Command::tokenize:
       break;

@@ -4,7 +4,8 @@
 namespace bertdist {
 
 void run_prepare(const Job& job) {
-  prepare_caches(job, open_model_source(job.config), labels_of_configuration(job.config));
+  const ModelSource source = open_model_source(job.config);
+  prepare_caches(job, source, known_labels(job.config, source.config));
 }
 
 }  // namespace bertdist

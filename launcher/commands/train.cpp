@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <set>
 
 #include "base/atomic_file.h"
@@ -35,11 +37,27 @@ void announce_ranks(const Job& job) {
                job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name());
 }
 
+// Before hours of work, not after them.
+void require_writable(std::filesystem::path folder) {
+  std::error_code error;
+  while (!folder.empty() && !std::filesystem::exists(folder, error) && folder.has_parent_path()) {
+    folder = folder.parent_path();
+  }
+  const std::filesystem::path existing = folder.empty() || !std::filesystem::exists(folder, error) ? "." : folder;
+  const bool is_folder = std::filesystem::is_directory(existing, error);
+  if (is_folder && ::access(existing.c_str(), W_OK | X_OK) == 0) return;
+  throw Error(ExitCode::output,
+              fmt::format("cannot write into '{}': {}", existing.string(),
+                          is_folder ? std::strerror(errno) : "it is not a folder"),
+              "choose another output_dir");
+}
+
 // Nobody's results are mixed with or replaced by this run's unless that was asked for.
 void require_free_output_dir(const Config& config) {
   const std::filesystem::path folder(config.output_dir);
   std::error_code error;
   const bool is_empty = !std::filesystem::exists(folder, error) || std::filesystem::is_empty(folder, error);
+  require_writable(folder);
   if (is_empty || config.overwrite_output_dir || config.resume_from_checkpoint) return;
   throw Error(
       ExitCode::output, fmt::format("output_dir '{}' is not empty", folder.string()),
@@ -51,6 +69,7 @@ void require_free_output_dir(const Config& config) {
 void claim_output_dir(const Job& job, const CheckpointStore& checkpoints) {
   if (job.communicator.rank() != 0) return;
   if (job.config.overwrite_output_dir && !job.config.resume_from_checkpoint) checkpoints.remove_previous_run();
+  checkpoints.remove_unfinished();
   make_directories(checkpoints.output_dir());
   write_file_atomically(checkpoints.output_dir() / "config.toml", to_toml(job.config));
 }
@@ -65,7 +84,7 @@ void run_train(const Job& job) {
   const ModelSource source = open_model_source(config);
   if (communicator.rank() == 0) require_free_output_dir(config);
 
-  const TokenCaches caches = prepare_caches(job, source, labels_of_configuration(config));
+  const TokenCaches caches = prepare_caches(job, source, known_labels(config, source.config));
   const Splits splits = select_rows(config, caches);
   BertForSequenceClassification model = load_model(job, source.folder, caches.labels.names());
   const Freezing freezing = apply_freezing(model, freeze_spec(config), config.frozen_dropout);
@@ -77,7 +96,7 @@ void run_train(const Job& job) {
   const CheckpointStore checkpoints(config.output_dir, source.folder, to_toml(config));
   Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, checkpoints,
                   communicator, job.log);
-  trainer.resume();
+  trainer.start();
   claim_output_dir(job, checkpoints);
   const TrainResult result = trainer.train();
 

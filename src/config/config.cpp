@@ -19,6 +19,23 @@ constexpr std::array<std::pair<std::string_view, Command>, 5> kCommands{{{"train
                                                                          {"evaluate", Command::evaluate},
                                                                          {"predict", Command::predict}}};
 
+// Of two keys that exclude each other, one on the command line replaces the other one of the file.
+void let_command_line_win(Config& config, Given& given) {
+  const auto from_command_line = [&](std::string_view key) {
+    const auto place = given.find(key);
+    return place != given.end() && place->second.starts_with("--");
+  };
+  const bool global = from_command_line("global_batch_size");
+  const bool per_device = from_command_line("per_device_train_batch_size");
+  if (global && !per_device) {
+    config.per_device_train_batch_size = Config().per_device_train_batch_size;
+    given.erase("per_device_train_batch_size");
+  } else if (per_device && !global) {
+    config.global_batch_size.reset();
+    given.erase("global_batch_size");
+  }
+}
+
 }  // namespace
 
 std::string_view command_name(Command command) {
@@ -56,6 +73,7 @@ Config parse_config(Command command, const std::vector<std::string>& arguments) 
   const CommandLine command_line = split_command_line(arguments);
   if (!command_line.config_file.empty()) read_file(command_line.config_file, config, given);
   read_arguments(command_line, config, given);
+  let_command_line_win(config, given);
   resolve(config, given);
   validate(command, config, given);
   return config;

@@ -93,11 +93,11 @@ Options row_options() {
   constexpr auto section = "Data";
   return {
       id2label_option(
-          {"id2label", section, kReads,
+          {"id2label", section, kTrains,
            "The labels' names: [\"no\", \"yes\"], or {0 = \"no\", 1 = \"yes\"}. Without names whole numbers "
            "from 0 are ids, and other labels are numbered in sorted order."})
-          .defaults_to("from the data"),
-      label2id_option({"label2id", section, kReads, "The same the other way round: {no = 0, yes = 1}."})
+          .defaults_to("from a fine-tuned checkpoint, or from the data"),
+      label2id_option({"label2id", section, kTrains, "The same the other way round: {no = 0, yes = 1}."})
           .defaults_to("from id2label"),
       optional_integer_option({"max_train_samples", section, kTrains, "Read at most so many rows of train_file."},
                               &Config::max_train_samples, at_least(1))
@@ -142,17 +142,17 @@ Options batch_options() {
   constexpr auto section = "Training";
   return {
       integer_option({"per_device_train_batch_size", section, kTrain, "Rows of one rank's batch."},
-                     &Config::per_device_train_batch_size, at_least(1)),
+                     &Config::per_device_train_batch_size, between(1, 1 << 20)),
       integer_option({"per_device_eval_batch_size", section, kComputes, "The same in evaluation and prediction."},
-                     &Config::per_device_eval_batch_size, at_least(1)),
+                     &Config::per_device_eval_batch_size, between(1, 1 << 20)),
       optional_integer_option({"global_batch_size", section, kTrain,
                                "Instead of per_device_train_batch_size: rows of one optimiser step, over all ranks and "
                                "accumulated batches, whatever the number of ranks."},
-                              &Config::global_batch_size, at_least(1)),
+                              &Config::global_batch_size, between(1, 1 << 24)),
       integer_option({"gradient_accumulation_steps", section, kTrain, "Batches of one optimiser step."},
-                     &Config::gradient_accumulation_steps, at_least(1)),
+                     &Config::gradient_accumulation_steps, between(1, 1 << 20)),
       number_option({"num_train_epochs", section, kTrain, "How often to go through the training rows."},
-                    &Config::num_train_epochs, above(0)),
+                    &Config::num_train_epochs, {.min = 0, .max = 1e6, .without_min = true}),
       integer_option({"max_steps", section, kTrain, "Above 0: optimiser steps, instead of num_train_epochs."},
                      &Config::max_steps, at_least(-1)),
       integer_option({"seed", section, kTrains, "Decides the order of rows, dropout, a new head and validation_split."},
@@ -186,7 +186,8 @@ Options optimizer_options() {
                     at_least(0)),
       number_option({"max_grad_norm", section, kTrain, "Longer gradients are shortened to this; 0: never."},
                     &Config::max_grad_norm, at_least(0)),
-      number_option({"label_smoothing_factor", section, kTrain, "Share of a label that is spread over all labels."},
+      number_option({"label_smoothing_factor", section, kTrain,
+                     "Share of a label that is spread over all labels, in the training loss."},
                     &Config::label_smoothing_factor, between(0, 1)),
   };
 }
@@ -238,7 +239,7 @@ Options machine_options() {
       word_option({"device", section, kComputes, "Where the model runs; auto takes what is there."}, &Config::device,
                   {"auto", "cpu"}, {"cuda"}),
       optional_integer_option({"num_threads", section, kAllCommands, "Threads of one rank."}, &Config::num_threads,
-                              at_least(1))
+                              between(1, 1024))
           .defaults_to("the rank's share of the host's cores"),
       number_option({"comm_timeout_s", section, kReads,
                      "Seconds to wait for another rank before the job is ended, naming that rank."},

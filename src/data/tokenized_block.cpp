@@ -64,7 +64,7 @@ std::int64_t label_id(const BlockTokenizer& job, const Example& example, const R
   if (!id) {
     result.error.emplace(
         ExitCode::data, fmt::format("{}:{}: unknown label '{}'", job.table.source().name(), row.line, *example.label),
-        fmt::format("the labels are {}; id2label or label2id in the configuration name others", job.labels.describe()));
+        fmt::format("the labels are {}; for training, id2label names all that there are", job.labels.describe()));
   }
   return id.value_or(-1);
 }

@@ -187,4 +187,18 @@ json BertConfig::to_json() const {
   return result;
 }
 
+bool BertConfig::is_fine_tuned_classifier() const {
+  const auto architectures = original.find("architectures");
+  return architectures != original.end() && architectures->is_array() &&
+         std::find(architectures->begin(), architectures->end(), "BertForSequenceClassification") !=
+             architectures->end();
+}
+
+bool BertConfig::names_its_labels() const {
+  for (std::size_t id = 0; id < id2label.size(); ++id) {
+    if (id2label[id] != fmt::format("LABEL_{}", id)) return true;
+  }
+  return false;
+}
+
 }  // namespace bertdist

@@ -32,6 +32,10 @@ struct BertConfig {
   nlohmann::json original = nlohmann::json::object();
 
   std::int64_t num_labels() const { return static_cast<std::int64_t>(id2label.size()); }
+  // Whether the folder is one of a fine-tuned classifier (`architectures`), and whether its labels have names other
+  // than the LABEL_0, LABEL_1, ... that stand for none.
+  bool is_fine_tuned_classifier() const;
+  bool names_its_labels() const;
   std::int64_t head_dim() const { return hidden_size / num_attention_heads; }
   double head_dropout_prob() const { return classifier_dropout.value_or(hidden_dropout_prob); }
 

@@ -65,7 +65,8 @@ nlohmann::ordered_json to_json(const RunIdentity& identity) {
           {"num_threads", identity.num_threads},
           {"global_batch_size", identity.global_batch_size},
           {"seed", identity.seed},
-          {"train_data", identity.train_data}};
+          {"train_data", identity.train_data},
+          {"frozen_weights", identity.frozen_weights}};
 }
 
 // The effective configuration has one option a line: name = value.
@@ -107,6 +108,10 @@ void require_resumable(const RunIdentity& saved, const RunIdentity& current, con
       saved.train_data == current.train_data, "the checkpoint was trained on other rows",
       "use the same train_file, columns, tokenizer and max_train_samples; to go on from its weights with other data, "
       "name the checkpoint as model_name_or_path");
+  require(saved.frozen_weights == current.frozen_weights,
+          "the checkpoint was trained on top of other frozen weights, or with another choice of frozen parameters",
+          "name the model that the run began with as model_name_or_path, with the same freeze; to go on from the "
+          "checkpoint's weights in another way, name the checkpoint as model_name_or_path");
   if (saved.world_size != current.world_size || saved.num_threads != current.num_threads) {
     log.info(
         "the checkpoint was written by {} ranks of {} threads, this run has {} of {}: it will agree with the "
@@ -183,14 +188,24 @@ void CheckpointStore::rotate(std::int64_t save_total_limit, const std::string& b
   }
 }
 
+void CheckpointStore::remove_unfinished() const {
+  std::vector<fs::path> leftovers;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(output_dir_, error)) {
+    if (entry.path().filename().string().starts_with(fmt::format(".{}", kCheckpointPrefix))) {
+      leftovers.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : leftovers) fs::remove_all(path, error);
+}
+
 void CheckpointStore::remove_previous_run() const {
   std::vector<fs::path> leftovers;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(output_dir_, error)) {
     const std::string name = entry.path().filename().string();
-    const bool is_checkpoint =
-        name.starts_with(kCheckpointPrefix) || name.starts_with(fmt::format(".{}", kCheckpointPrefix));
-    if (is_checkpoint || name.ends_with("_results.json") || name == kTrainerStateFile || name == "run_log.jsonl") {
+    if (name.starts_with(kCheckpointPrefix) || name.ends_with("_results.json") || name == kTrainerStateFile ||
+        name == "run_log.jsonl") {
       leftovers.push_back(entry.path());
     }
   }
@@ -232,7 +247,8 @@ RunIdentity load_run_identity(const fs::path& checkpoint) {
             .num_threads = json.at("num_threads"),
             .global_batch_size = json.at("global_batch_size"),
             .seed = json.at("seed"),
-            .train_data = json.at("train_data")};
+            .train_data = json.at("train_data"),
+            .frozen_weights = json.at("frozen_weights")};
   } catch (const nlohmann::json::exception& error) {
     throw Error(ExitCode::data, fmt::format("'{}' is damaged: {}", path.string(), error.what()));
   }

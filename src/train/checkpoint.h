@@ -19,7 +19,8 @@ struct RunIdentity {
   int num_threads = 1;
   std::int64_t global_batch_size = 0;
   std::int64_t seed = 0;
-  std::string train_data;  // TokenCache::content_hash() and the selection of rows
+  std::string train_data;      // TokenCache::content_hash() and the selection of rows
+  std::string frozen_weights;  // hash of the parameters that are not trained
 };
 
 // Throws Error(configuration) where continuing `saved` as `current` would be another run; tells where it will agree
@@ -47,6 +48,9 @@ class CheckpointStore {
 
   // Takes away what an earlier run left in output_dir: checkpoints, results and its log. Files of others stay.
   void remove_previous_run() const;
+
+  // Takes away what a run that was killed while it wrote a checkpoint left behind.
+  void remove_unfinished() const;
 
   // The complete checkpoint with the highest step, if there is any.
   std::optional<std::filesystem::path> latest() const;

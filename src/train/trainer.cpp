@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "base/content_hash.h"
@@ -94,7 +95,8 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                 .num_threads = at::get_num_threads(),
                 .global_batch_size = global_batch_size_,
                 .seed = config.seed,
-                .train_data = train.fingerprint()},
+                .train_data = train.fingerprint(),
+                .frozen_weights = frozen_weights()},
       epoch_table_({{"step", Align::right, 7},
                     {"epoch", Align::right, 6},
                     {"train loss", Align::right, 10},
@@ -111,12 +113,16 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                .num_training_steps = state_.max_steps};
 }
 
+void Trainer::start() {
+  check_ranks_agree();
+  resume();
+}
+
 TrainResult Trainer::train() {
   announce();
-  check_ranks_agree();
   if (communicator_.rank() == 0) {
     run_log_.emplace(checkpoints_.output_dir());
-    progress_.emplace();
+    progress_.emplace(state_.global_step);
   }
 
   while (state_.global_step < state_.max_steps && !should_stop_early()) {
@@ -134,13 +140,14 @@ TrainResult Trainer::train() {
 
   const double runtime = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   const double train_loss = state_.total_loss / static_cast<double>(std::max<std::int64_t>(1, state_.global_step));
-  append_log({{"epoch", state_.epoch},
-              {"step", state_.global_step},
-              {"train_loss", train_loss},
-              {"train_runtime", runtime},
-              {"train_samples_per_second",
-               static_cast<double>(state_.global_step * global_batch_size_) / std::max(runtime, 1e-9)},
-              {"train_steps_per_second", static_cast<double>(state_.global_step) / std::max(runtime, 1e-9)}});
+  append_log(
+      {{"epoch", state_.epoch},
+       {"step", state_.global_step},
+       {"train_loss", train_loss},
+       {"train_runtime", runtime},
+       {"train_samples_per_second",
+        static_cast<double>((state_.global_step - first_step_) * global_batch_size_) / std::max(runtime, 1e-9)},
+       {"train_steps_per_second", static_cast<double>(state_.global_step - first_step_) / std::max(runtime, 1e-9)}});
   return {.train_loss = train_loss, .train_runtime = runtime, .state = state_};
 }
 
@@ -185,7 +192,38 @@ void Trainer::resume() {
   communicator_.broadcast(bytes_of(optimizer_.exp_avg()), 0, "optimizer state");
   communicator_.broadcast(bytes_of(optimizer_.exp_avg_sq()), 0, "optimizer state");
   optimizer_.set_num_updates(state_.global_step);
+  find_best_checkpoint(folder);
+  first_step_ = state_.global_step;
+  first_tokens_ = state_.num_input_tokens_seen;
   log_.info("resuming from '{}' at step {} of {}", folder, state_.global_step, state_.max_steps);
+}
+
+// The run's folder may have been moved, or be written in another way: the best checkpoint is looked for in this run's
+// folder, and beside the one that is resumed from.
+void Trainer::find_best_checkpoint(const std::filesystem::path& resumed_from) {
+  if (state_.best_model_checkpoint.empty()) return;
+  std::string found;
+  if (communicator_.rank() == 0) {
+    const std::filesystem::path name = std::filesystem::path(state_.best_model_checkpoint).filename();
+    for (const std::filesystem::path& folder : {checkpoints_.output_dir(), resumed_from.parent_path()}) {
+      if (found.empty() && std::filesystem::exists(folder / name)) found = (folder / name).string();
+    }
+  }
+  found = broadcast_text(communicator_, found, 0, "best checkpoint");
+  if (found.empty()) {
+    log_.warn("the best checkpoint so far, '{}', is gone: the best from here on counts", state_.best_model_checkpoint);
+    state_.best_metric.reset();
+    state_.best_global_step.reset();
+  }
+  state_.best_model_checkpoint = found;
+}
+
+std::string Trainer::frozen_weights() const {
+  ContentHash hash;
+  for (const NamedParameter& parameter : model_.parameters()) {
+    if (!parameter.tensor.requires_grad()) hash.field(parameter.name).update(bytes_of(parameter.tensor));
+  }
+  return hash.hex();
 }
 
 void Trainer::check_ranks_agree() const {
@@ -300,7 +338,7 @@ void Trainer::report_progress(double loss) {
                      .step = state_.global_step,
                      .num_steps = state_.max_steps,
                      .loss = loss,
-                     .num_tokens = state_.num_input_tokens_seen});
+                     .num_tokens = state_.num_input_tokens_seen - first_tokens_});
 }
 
 void Trainer::log_train_loss(const StepResult& result) {
@@ -331,6 +369,10 @@ void Trainer::run_evaluation() {
     if (is_due(config_.save_strategy, config_.save_steps)) {
       state_.best_model_checkpoint = checkpoints_.path_of(state_.global_step).string();
     }
+  }
+  if (!metric) {
+    log_.warn("{} is undefined on the validation rows: this evaluation cannot be the best",
+              config_.metric_for_best_model);
   }
   state_.evaluations_without_progress = is_better ? 0 : state_.evaluations_without_progress + 1;
 

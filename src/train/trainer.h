@@ -37,9 +37,10 @@ class Trainer {
   Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train, const Dataset* validation,
           const CheckpointStore& checkpoints, Communicator& communicator, const Log& log);
 
-  // Collective. Goes on from the checkpoint that the configuration names, if it names one; call it before train().
-  // Throws Error(configuration) or Error(data) where that would be another run.
-  void resume();
+  // Collective, once, before train(). Checks that all ranks are about to do the same, and goes on from the checkpoint
+  // that the configuration names, if it names one. Writes nothing. Throws Error(communication) where ranks differ, and
+  // Error(configuration) or Error(data) where going on would be another run.
+  void start();
   TrainResult train();
 
   const std::optional<Forward>& validation_forward() const { return validation_forward_; }
@@ -52,6 +53,9 @@ class Trainer {
   };
 
   void announce() const;
+  void resume();
+  void find_best_checkpoint(const std::filesystem::path& resumed_from);
+  std::string frozen_weights() const;
   void check_ranks_agree() const;
   const TrainPlan& plan_of_epoch(std::int64_t epoch);
 
@@ -94,6 +98,8 @@ class Trainer {
   std::optional<RunLog> run_log_;
   TablePrinter epoch_table_;
   bool table_started_ = false;
+  std::int64_t first_step_ = 0;  // done before, by the run that this one resumes
+  std::int64_t first_tokens_ = 0;
 };
 
 // Rows of one optimiser step over all ranks and accumulation steps.

@@ -59,7 +59,11 @@ TrainerState TrainerState::from_json(const nlohmann::ordered_json& json, const s
     state.loss_since_log = json.at("loss_since_log");
     state.steps_since_log = json.at("steps_since_log");
     state.total_loss = json.at("total_loss");
-    state.log_history = json.at("log_history");
+    state.log_history = json.at("log_history").get<nlohmann::ordered_json::array_t>();
+    if (state.global_step < 0 || state.steps_since_log < 0) {
+      throw Error(ExitCode::data, fmt::format("'{}' counts {} steps", source, state.global_step),
+                  "resume from another checkpoint");
+    }
     return state;
   } catch (const nlohmann::json::exception& error) {
     throw Error(ExitCode::data, fmt::format("'{}' is not a training state of bertdist: {}", source, error.what()),

@@ -69,8 +69,8 @@ TEST_F(ConfigErrors, ValuesOutOfRange) {
   expect(file_error("learning_rate = inf"), "expected a number");
   expect(file_error("adam_beta1 = 1"), "adam_beta1: expected a number, at least 0 and below 1, found the integer 1");
   expect(file_error("warmup_ratio = 1.5"), "expected a number, from 0 to 1, found the number 1.5");
-  expect(file_error("num_train_epochs = 0"), "expected a number, above 0, found the integer 0");
-  expect(file_error("per_device_train_batch_size = 0"), "expected an integer, at least 1, found the integer 0");
+  expect(file_error("num_train_epochs = 0"), "expected a number, above 0 and at most 1000000, found the integer 0");
+  expect(file_error("per_device_train_batch_size = 0"), "expected an integer, from 1 to 1048576, found the integer 0");
   expect(file_error("validation_split = 1.0"), "at least 0 and below 1");
   expect(file_error("warmup_steps = 1.5"), "run.toml:4:1: warmup_steps: 1.5 is not a whole number of steps");
   expect(line_error({"--comm_timeout_s", "0"}), "--comm_timeout_s: expected a number, above 0");
@@ -118,9 +118,9 @@ TEST_F(ConfigErrors, LabelsMustBeNumberedFromZero) {
 }
 
 TEST_F(ConfigErrors, KeysThatExcludeEachOtherAreBothNamed) {
-  const Error error = error_of([&] { train("global_batch_size = 8", {"--per_device_train_batch_size", "8"}); });
+  const Error error = error_of([&] { train("global_batch_size = 8\nper_device_train_batch_size = 8"); });
   EXPECT_THAT(error.what(), AllOf(HasSubstr("run.toml:4:1: global_batch_size"),
-                                  HasSubstr("--per_device_train_batch_size exclude each other")));
+                                  HasSubstr("run.toml:5:1: per_device_train_batch_size exclude each other")));
   expect(file_error("validation_file = 'v'\nvalidation_split = 0.1"), "exclude each other");
   expect(file_error("global_batch_size = 8\ngradient_accumulation_steps = 3"), "8 rows cannot be dealt", "multiple");
 }

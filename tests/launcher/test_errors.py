@@ -87,6 +87,75 @@ def test_a_full_disk(tmp_path, model, table):
     assert_fails(done, OUTPUT, "the disk or the quota is full")
 
 
+def test_standard_output_that_cannot_be_written(tmp_path, model, table):
+    for arguments in (["--help"], ["evaluate", "--model_name_or_path", model, "--test_file", table,
+                                   "--token_cache_dir", tmp_path / "cache"]):
+        done = subprocess.run(list(map(str, [BERTDIST, *arguments])), stdout=open("/dev/full", "w"),
+                              stderr=subprocess.PIPE, text=True, timeout=120)
+        assert_fails(done, OUTPUT, "is full")
+
+
+@pytest.mark.parametrize("options", [["--num_threads", 100_000], ["--num_train_epochs", "1e300"],
+                                     ["--per_device_train_batch_size", 2**62]])
+def test_numbers_beyond_all_use_are_refused(tmp_path, model, table, options):
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, *options)
+    assert_fails(done, CONFIGURATION, options[0].removeprefix("--"), "expected a")
+
+
+def test_pairs_need_two_token_types(tmp_path, model, table):
+    one_type = tmp_path / "one_type"
+    shutil.copytree(model, one_type)
+    config = json.loads((one_type / "config.json").read_text())
+    (one_type / "config.json").write_text(json.dumps({**config, "type_vocab_size": 1}))
+    done = train(tmp_path, "--model_name_or_path", one_type, "--train_file", table, "--text_pair_column", "text")
+    assert_fails(done, MODEL, "token type", "text_pair_column")
+
+
+def test_another_problem_type_is_refused_and_never_kept(tmp_path, model, table):
+    other = tmp_path / "multi_label"
+    shutil.copytree(model, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
+    done = subprocess.run([BERTDIST, "predict", "--model_name_or_path", other, "--test_file", table],
+                          capture_output=True, text=True, timeout=120)
+    assert_fails(done, MODEL, "multi_label_classification")
+    assert train(tmp_path, "--model_name_or_path", other, "--train_file", table).returncode == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["problem_type"] == "single_label_classification"
+
+
+def test_a_fine_tuned_checkpoint_keeps_its_labels(tmp_path, model, table):
+    named = tmp_path / "named.csv"
+    named.write_text("text,label\ngood,Safe\nbad,Not Safe\ngood text,Safe\n")
+    options = ["--train_file", named, "--id2label", '["Safe", "Not Safe"]']
+    assert train(tmp_path, "--model_name_or_path", model, *options).returncode == 0
+    (tmp_path / "out").rename(tmp_path / "first")
+    done = train(tmp_path, "--model_name_or_path", tmp_path / "first", "--train_file", named)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"] == {"0": "Safe", "1": "Not Safe"}
+
+
+def test_the_command_line_wins_over_a_key_of_the_file_that_excludes_it(tmp_path, model, table):
+    config = tmp_path / "run.toml"
+    config.write_text("per_device_train_batch_size = 4\n")
+    options = ["--config", config, "--model_name_or_path", model, "--train_file", table]
+    done = train(tmp_path, *options, "--global_batch_size", 2)
+    assert done.returncode == 0 and "global batch 2:" in done.stderr, done.stderr
+    config.write_text("per_device_train_batch_size = 4\nglobal_batch_size = 2\n")
+    assert_fails(train(tmp_path, *options, "--overwrite_output_dir"), CONFIGURATION, "exclude each other")
+
+
+def test_ranks_that_disagree_change_nothing(tmp_path, model, table):
+    common = ["--model_name_or_path", model, "--train_file", table, "--output_dir", tmp_path / "out",
+              "--token_cache_dir", tmp_path / "cache", "--num_train_epochs", 1]
+    assert train(tmp_path, *common[:4]).returncode == 0
+    before = {path.name for path in (tmp_path / "out").iterdir()}
+    line = [os.environ["MPIRUN"], "-np", 1, BERTDIST, *common, "--overwrite_output_dir", "--seed", 1,
+            ":", "-np", 1, BERTDIST, *common, "--overwrite_output_dir", "--seed", 2]
+    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, timeout=120)
+    assert_fails(done, 6, "the configuration")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == before
+
+
 def test_a_label_that_training_did_not_have(tmp_path, model, table):
     validation = tmp_path / "validation.csv"
     validation.write_text("text,label\ngood,0\nbad,7\n")

@@ -54,7 +54,8 @@ class CheckpointTest : public testing::Test {
   const fs::path folder_ = fs::path(testing::TempDir()) /
                            (std::string("checkpoint_") + testing::UnitTest::GetInstance()->current_test_info()->name());
   const CheckpointStore store_{folder_ / "out", folder_ / "tokenizer", "seed = 1\n"};
-  const RunIdentity identity_{.world_size = 2, .num_threads = 3, .global_batch_size = 8, .seed = 1, .train_data = "x"};
+  const RunIdentity identity_{
+      .world_size = 2, .num_threads = 3, .global_batch_size = 8, .seed = 1, .train_data = "x", .frozen_weights = "w"};
   BertForSequenceClassification model_ = BertForSequenceClassification::from_config(small_config(), 1);
   FlatParameters parameters_{trainable(model_)};
   AdamW optimizer_{parameters_, {}};
@@ -114,9 +115,9 @@ TEST_F(CheckpointTest, ResumingAnotherRunIsRefused) {
   RunIdentity other_ranks = identity_;
   other_ranks.world_size = 4;
   require_resumable(identity_, other_ranks, log);
-  for (const auto& change : std::vector<void (*)(RunIdentity&)>{[](RunIdentity& i) { i.global_batch_size = 16; },
-                                                                [](RunIdentity& i) { i.seed = 2; },
-                                                                [](RunIdentity& i) { i.train_data = "y"; }}) {
+  for (const auto& change : std::vector<void (*)(RunIdentity&)>{
+           [](RunIdentity& i) { i.global_batch_size = 16; }, [](RunIdentity& i) { i.seed = 2; },
+           [](RunIdentity& i) { i.train_data = "y"; }, [](RunIdentity& i) { i.frozen_weights = "v"; }}) {
     RunIdentity other = identity_;
     change(other);
     EXPECT_THROW(require_resumable(identity_, other, log), Error);
