@@ -3,11 +3,9 @@
 #include <fmt/core.h>
 
 #include <cctype>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -41,8 +39,9 @@ int launcher_rank() {
 }
 
 void flush_standard_output() {
-  if (std::fflush(stdout) == 0) return;
-  throw Error(ExitCode::output, fmt::format("standard output cannot be written: {}", std::strerror(errno)),
+  // An earlier flush may have met the error, and dropped what it could not write.
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  throw Error(ExitCode::output, "standard output cannot be written",
               "the disk or the quota is full, or the reader went away");
 }
 

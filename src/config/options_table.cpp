@@ -242,7 +242,7 @@ Options machine_options() {
                               between(1, 1024))
           .defaults_to("the rank's share of the host's cores"),
       number_option({"comm_timeout_s", section, kReads,
-                     "Seconds to wait for another rank before the job is ended, naming that rank."},
+                     "Seconds to wait for another rank before the job is ended."},
                     &Config::comm_timeout_s, above(0)),
   };
 }
