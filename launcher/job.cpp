@@ -48,32 +48,48 @@ void flush_standard_output() {
 // A misspelt path is found before anything is loaded.
 void require_data_files(const Config& config) {
   for (const std::string& file : {config.train_file, config.validation_file, config.test_file}) {
-    if (!file.empty() && file != "-") const TextSource readable(file);
+    if (!file.empty() && file != "-") require_readable(file);
   }
+}
+
+// Where all ranks fail alike, rank 0 is to be the one that says so: it ends
+// the job before the others, who wait a moment, have spoken.
+int report_failure(int rank, const std::exception& exception) {
+  if (rank != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+  if (const auto* error = dynamic_cast<const Error*>(&exception)) {
+    print_error(rank, error->what(), error->hint());
+    return static_cast<int>(error->code());
+  }
+  if (const auto* error = dynamic_cast<const std::system_error*>(&exception);
+      error != nullptr && error->code() == std::errc::no_space_on_device) {
+    print_error(rank, error->what(), "the disk or the quota is full");
+    return static_cast<int>(ExitCode::output);
+  }
+  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) {
+    print_error(rank, "out of memory", "lower the batch sizes or max_seq_length, or use fewer ranks on a host");
+    return static_cast<int>(ExitCode::device);
+  }
+  print_error(rank, exception.what(), "this is a defect of bertdist: please report it with the command that led here");
+  return static_cast<int>(ExitCode::internal);
 }
 
 }  // namespace
 
-std::optional<Request> parse_request(int argc, char** argv, int& exit_code) {
-  exit_code = 0;
+int run_program(int argc, char** argv, const std::function<int(const Request&)>& dispatch) {
   try {
     const Invocation invocation = parse_invocation({argv + 1, argv + argc});
-    if (invocation.version) {
-      fmt::print("bertdist {}\n", BERTDIST_VERSION);
+    if (invocation.version || invocation.help || argc == 1) {
+      fmt::print("{}",
+                 invocation.version ? fmt::format("bertdist {}\n", BERTDIST_VERSION) : help_text(invocation.command));
       flush_standard_output();
-      return std::nullopt;
+      return 0;
     }
-    if (invocation.help || argc == 1) {
-      fmt::print("{}", help_text(invocation.command));
-      flush_standard_output();
-      return std::nullopt;
-    }
-    Request request{.command = invocation.command, .config = parse_config(invocation.command, invocation.arguments)};
+    const Request request{.command = invocation.command,
+                          .config = parse_config(invocation.command, invocation.arguments)};
     require_data_files(request.config);
-    return request;
+    return dispatch(request);
   } catch (const std::exception& exception) {
-    exit_code = report_failure(launcher_rank(), exception);
-    return std::nullopt;
+    return report_failure(launcher_rank(), exception);
   }
 }
 
@@ -96,27 +112,6 @@ int run_job(const Config& config, void (*command)(const Job&)) {
     return report_failure(launcher_rank(), exception);
   }
   return 0;
-}
-
-// Where all ranks fail alike, rank 0 is to be the one that says so: it ends
-// the job before the others, who wait a moment, have spoken.
-int report_failure(int rank, const std::exception& exception) {
-  if (rank != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
-  if (const auto* error = dynamic_cast<const Error*>(&exception)) {
-    print_error(rank, error->what(), error->hint());
-    return static_cast<int>(error->code());
-  }
-  if (const auto* error = dynamic_cast<const std::system_error*>(&exception);
-      error != nullptr && error->code() == std::errc::no_space_on_device) {
-    print_error(rank, error->what(), "the disk or the quota is full");
-    return static_cast<int>(ExitCode::output);
-  }
-  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) {
-    print_error(rank, "out of memory", "lower the batch sizes or max_seq_length, or use fewer ranks on a host");
-    return static_cast<int>(ExitCode::device);
-  }
-  print_error(rank, exception.what(), "this is a defect of bertdist: please report it with the command that led here");
-  return static_cast<int>(ExitCode::internal);
 }
 
 }  // namespace bertdist

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <optional>
+#include <functional>
 
 #include "base/log.h"
 #include "comm/communicator.h"
@@ -21,15 +21,12 @@ struct Request {
   Config config;
 };
 
-// Checks the command line, its TOML file and that the data files can be read. Nothing where `exit_code` says it all:
-// help or version was printed (0), or an error was. Needs no MPI.
-std::optional<Request> parse_request(int argc, char** argv, int& exit_code);
+// What main does: checks the command line, its TOML file and that the data files can be read, none of which needs MPI,
+// and returns what `dispatch` makes of the request, or the exit code of help, version or an error.
+int run_program(int argc, char** argv, const std::function<int(const Request&)>& dispatch);
 
 // Brings MPI up, runs `command` on every rank and returns the process's exit code. The one place that catches what a
 // command throws: it prints the error and ends all ranks with its code.
 int run_job(const Config& config, void (*command)(const Job&));
-
-// Prints "[rank r] error: ..." and the hint, and returns the error's exit code.
-int report_failure(int rank, const std::exception& exception);
 
 }  // namespace bertdist

@@ -1,7 +1,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -13,35 +12,13 @@ namespace bertdist {
 
 namespace {
 
-// Threads that wait for one another spin for this many rounds before they sleep: long enough for the short gaps between
-// operators, short enough not to starve others where cores are shared. libgomp reads it while it is loaded.
-constexpr const char* kSpinCount = "20000";
-
 // libtorch takes longer to load than `bertdist --help` or a wrong key should take to answer, so what needs it is a
-// program of its own, beside this one. Returns only on failure.
-int become_torch_program(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") == nullptr) ::setenv("GOMP_SPINCOUNT", kSpinCount, /*overwrite=*/0);
+// program of its own, beside this one. Never returns.
+[[noreturn]] void become_torch_program(char** argv) {
   const std::string program = std::filesystem::read_symlink("/proc/self/exe").replace_filename("bertdist-torch");
   ::execv(program.c_str(), argv);
-  return report_failure(0, Error(ExitCode::internal, "cannot start '" + program + "': " + std::strerror(errno),
-                                 "bertdist and bertdist-torch belong into one folder; build or install both"));
-}
-
-int run(int argc, char** argv) {
-  int exit_code = 0;
-  const std::optional<Request> request = parse_request(argc, argv, exit_code);
-  if (!request) return exit_code;
-  switch (request->command) {
-    case Command::prepare:
-      return run_job(request->config, run_prepare);
-    case Command::tokenize:
-      return run_job(request->config, run_tokenize);
-    case Command::train:
-    case Command::evaluate:
-    case Command::predict:
-      return become_torch_program(argv);
-  }
-  return static_cast<int>(ExitCode::internal);
+  throw Error(ExitCode::internal, "cannot start '" + program + "': " + std::strerror(errno),
+              "bertdist and bertdist-torch belong into one folder; build or install both");
 }
 
 }  // namespace
@@ -49,5 +26,18 @@ int run(int argc, char** argv) {
 }  // namespace bertdist
 
 int main(int argc, char** argv) {
-  return bertdist::run(argc, argv);
+  using namespace bertdist;
+  return run_program(argc, argv, [&](const Request& request) {
+    switch (request.command) {
+      case Command::prepare:
+        return run_job(request.config, run_prepare);
+      case Command::tokenize:
+        return run_job(request.config, run_tokenize);
+      case Command::train:
+      case Command::evaluate:
+      case Command::predict:
+        break;
+    }
+    become_torch_program(argv);
+  });
 }

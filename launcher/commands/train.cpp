@@ -40,14 +40,12 @@ void announce_ranks(const Job& job) {
 // Before hours of work, not after them.
 void require_writable(std::filesystem::path folder) {
   std::error_code error;
-  while (!folder.empty() && !std::filesystem::exists(folder, error) && folder.has_parent_path()) {
-    folder = folder.parent_path();
-  }
-  const std::filesystem::path existing = folder.empty() || !std::filesystem::exists(folder, error) ? "." : folder;
-  const bool is_folder = std::filesystem::is_directory(existing, error);
-  if (is_folder && ::access(existing.c_str(), W_OK | X_OK) == 0) return;
+  folder = std::filesystem::absolute(folder);
+  while (!std::filesystem::exists(folder, error)) folder = folder.parent_path();
+  const bool is_folder = std::filesystem::is_directory(folder, error);
+  if (is_folder && ::access(folder.c_str(), W_OK | X_OK) == 0) return;
   throw Error(ExitCode::output,
-              fmt::format("cannot write into '{}': {}", existing.string(),
+              fmt::format("cannot write into '{}': {}", folder.string(),
                           is_folder ? std::strerror(errno) : "it is not a folder"),
               "choose another output_dir");
 }

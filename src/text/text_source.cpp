@@ -36,14 +36,24 @@ std::int64_t modification_time(const struct stat& status) {
   return status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec;
 }
 
+[[noreturn]] void fail_folder(const std::string& name) {
+  throw Error(ExitCode::data, fmt::format("'{}' is a folder, not a file", name));
+}
+
 }  // namespace
+
+void require_readable(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::access(path.c_str(), R_OK) != 0 || ::stat(path.c_str(), &status) != 0) fail(path.string(), errno);
+  if (S_ISDIR(status.st_mode)) fail_folder(path.string());
+}
 
 TextSource::TextSource(const std::filesystem::path& path) : path_(path) {
   const bool standard_input = path == "-";
   const Descriptor file{standard_input ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC), !standard_input};
   struct stat status {};
   if (file.fd < 0 || ::fstat(file.fd, &status) != 0) fail(name(), errno);
-  if (S_ISDIR(status.st_mode)) throw Error(ExitCode::data, fmt::format("'{}' is a folder, not a file", name()));
+  if (S_ISDIR(status.st_mode)) fail_folder(name());
   if (standard_input || !S_ISREG(status.st_mode)) {
     read_all(file.fd);
     return;

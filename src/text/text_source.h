@@ -7,6 +7,10 @@
 
 namespace bertdist {
 
+// Throws the Error(data) that TextSource would throw where there is no such file or it may not be read, without reading
+// any of it: what comes through a pipe comes only once.
+void require_readable(const std::filesystem::path& path);
+
 // The bytes of a text file. A regular file is mapped, so that memory does not grow with it; the standard input ("-"), a
 // pipe or a device is read whole into memory. Safe to read from several threads.
 class TextSource {

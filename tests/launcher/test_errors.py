@@ -53,6 +53,27 @@ def test_good_input_trains(tmp_path, model, table):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_parameter_table_folds_layers_that_are_alike(tmp_path, table):
+    config = BertConfig(vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=4, num_attention_heads=2,
+                        intermediate_size=16, max_position_embeddings=32)
+    four_layers = BertForSequenceClassification(config)
+    four_layers.save_pretrained(tmp_path / "four_layers")
+    (tmp_path / "four_layers" / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    done = train(tmp_path, "--model_name_or_path", tmp_path / "four_layers", "--train_file", table,
+                 "--freeze", "{first_layers = 3}")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("bert.", "classifier."))]
+    trainable = {row[0]: row[-1] for row in rows}
+    assert trainable["bert.encoder.layer.0-2.output.dense.weight"] == "no"
+    assert trainable["bert.encoder.layer.3.output.dense.weight"] == "yes"
+    assert len(rows) == len(trainable) == len(list(four_layers.named_parameters())) - 2 * 16
+    frozen = ("bert.embeddings.", *(f"bert.encoder.layer.{layer}." for layer in range(3)))
+    total = sum(parameter.numel() for parameter in four_layers.parameters())
+    trained = sum(parameter.numel() for name, parameter in four_layers.named_parameters()
+                  if not name.startswith(frozen))
+    assert f"trainable parameters: {trained:,} of {total:,} " in done.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "exit_code", "facts"),
     [

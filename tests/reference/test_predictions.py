@@ -147,6 +147,15 @@ def test_rows_come_in_input_order_with_the_columns_asked_for(trained, tmp_path):
         assert [float(line[f"probability_{name}"]) for name in names] == list(row["probabilities"].values())
 
 
+def test_what_comes_through_a_pipe_is_read_once(trained, tmp_path):
+    folder, _ = trained
+    source = folder / "validation.csv"
+    predict(folder / "out", source, tmp_path / "out.jsonl")
+    piped = run("predict", stdin=source.read_text(), model_name_or_path=folder / "out", test_file="/dev/stdin",
+                format="csv", num_threads=1)
+    assert piped.stdout == (tmp_path / "out.jsonl").read_text()
+
+
 def test_standard_input_and_output(trained, tmp_path):
     folder, _ = trained
     source = folder / "validation.csv"
