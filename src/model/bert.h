@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "pretrained/bert_config.h"
 #include "model/keyed_dropout.h"
+#include "pretrained/bert_config.h"
 
 namespace bertdist {
 

@@ -9,8 +9,8 @@
 #include "base/error.h"
 #include "model/bert.h"
 #include "model/bert_parameters.h"
-#include "pretrained/model_folder.h"
 #include "model/safetensors.h"
+#include "pretrained/model_folder.h"
 
 namespace bertdist {
 namespace fs = std::filesystem;

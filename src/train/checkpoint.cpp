@@ -79,6 +79,19 @@ std::map<std::string, std::string> options_of(std::istream& config_toml) {
   return options;
 }
 
+template <typename IsLeftover>
+void remove_entries(const fs::path& folder, IsLeftover is_leftover) {
+  std::vector<fs::path> leftovers;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (is_leftover(entry.path().filename().string())) leftovers.push_back(entry.path());
+  }
+  for (const fs::path& path : leftovers) {
+    fs::remove_all(path, error);
+    if (error) throw Error(ExitCode::output, fmt::format("cannot remove '{}': {}", path.string(), error.message()));
+  }
+}
+
 // Copies one tensor of a file into a parameter's part of a flat buffer.
 void load_slice(const SafetensorsFile& file, const std::string& name, const at::Tensor& flat,
                 const FlatParameters::Slice& slice) {
@@ -189,30 +202,15 @@ void CheckpointStore::rotate(std::int64_t save_total_limit, const std::string& b
 }
 
 void CheckpointStore::remove_unfinished() const {
-  std::vector<fs::path> leftovers;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(output_dir_, error)) {
-    if (entry.path().filename().string().starts_with(fmt::format(".{}", kCheckpointPrefix))) {
-      leftovers.push_back(entry.path());
-    }
-  }
-  for (const fs::path& path : leftovers) fs::remove_all(path, error);
+  remove_entries(output_dir_,
+                 [](const std::string& name) { return name.starts_with(fmt::format(".{}", kCheckpointPrefix)); });
 }
 
 void CheckpointStore::remove_previous_run() const {
-  std::vector<fs::path> leftovers;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(output_dir_, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(kCheckpointPrefix) || name.ends_with("_results.json") || name == kTrainerStateFile ||
-        name == "run_log.jsonl") {
-      leftovers.push_back(entry.path());
-    }
-  }
-  for (const fs::path& path : leftovers) {
-    fs::remove_all(path, error);
-    if (error) throw Error(ExitCode::output, fmt::format("cannot remove '{}': {}", path.string(), error.message()));
-  }
+  remove_entries(output_dir_, [](const std::string& name) {
+    return name.starts_with(kCheckpointPrefix) || name.ends_with("_results.json") || name == kTrainerStateFile ||
+           name == "run_log.jsonl";
+  });
 }
 
 std::vector<std::string> changed_options(const fs::path& checkpoint, const std::string& config_toml) {

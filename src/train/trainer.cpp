@@ -8,13 +8,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
-#include <filesystem>
 #include <utility>
 
-#include "base/content_hash.h"
 #include "base/error.h"
 #include "data/split.h"
+#include "train/tensor_bytes.h"
 
 namespace bertdist {
 
@@ -63,10 +61,6 @@ std::optional<double> metric_value(const ClassificationMetrics& metrics, std::st
               "one of loss, accuracy, auc, f1, precision, recall, mcc");
 }
 
-std::span<std::byte> bytes_of(const at::Tensor& tensor) {
-  return {static_cast<std::byte*>(tensor.mutable_data_ptr()), static_cast<std::size_t>(tensor.nbytes())};
-}
-
 }  // namespace
 
 std::int64_t global_batch_size(const Config& config, int world_size) {
@@ -113,11 +107,6 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                .num_training_steps = state_.max_steps};
 }
 
-void Trainer::start() {
-  check_ranks_agree();
-  resume();
-}
-
 TrainResult Trainer::train() {
   announce();
   if (communicator_.rank() == 0) {
@@ -156,89 +145,6 @@ void Trainer::announce() const {
             global_batch_size_, with_thousands_separators(steps_per_epoch_),
             with_thousands_separators(state_.max_steps));
   if (train_forward_.keeps_features()) log_.info("the frozen layers ran once for each row; their output is kept");
-}
-
-void Trainer::resume() {
-  if (!config_.resume_from_checkpoint) return;
-  std::string folder;
-  std::string state;
-  if (communicator_.rank() == 0) {
-    const auto found = *config_.resume_from_checkpoint == "latest"
-                           ? checkpoints_.latest()
-                           : std::optional<std::filesystem::path>(*config_.resume_from_checkpoint);
-    if (found) {
-      folder = found->string();
-      const RunIdentity saved = load_run_identity(*found);
-      require_resumable(saved, identity_, log_);
-      for (const std::string& change : changed_options(*found, to_toml(config_))) {
-        log_.info("changed since the checkpoint: {}", change);
-      }
-      load_parameters(*found, parameters_);
-      load_optimizer(*found, parameters_, optimizer_);
-      state = load_trainer_state(*found).to_json().dump();
-    }
-  }
-  folder = broadcast_text(communicator_, folder, 0, "checkpoint to resume from");
-  if (folder.empty()) {
-    log_.info("no checkpoint in '{}' to resume from: starting from the beginning", checkpoints_.output_dir().string());
-    return;
-  }
-  state = broadcast_text(communicator_, state, 0, "training state");
-  const std::int64_t max_steps = state_.max_steps;
-  state_ = TrainerState::from_json(nlohmann::ordered_json::parse(state), folder);
-  state_.max_steps = max_steps;
-  state_.num_train_epochs = config_.num_train_epochs;
-  communicator_.broadcast(bytes_of(parameters_.values()), 0, "parameters");
-  communicator_.broadcast(bytes_of(optimizer_.exp_avg()), 0, "optimizer state");
-  communicator_.broadcast(bytes_of(optimizer_.exp_avg_sq()), 0, "optimizer state");
-  optimizer_.set_num_updates(state_.global_step);
-  find_best_checkpoint(folder);
-  first_step_ = state_.global_step;
-  first_tokens_ = state_.num_input_tokens_seen;
-  log_.info("resuming from '{}' at step {} of {}", folder, state_.global_step, state_.max_steps);
-}
-
-// The run's folder may have been moved, or be written in another way: the best checkpoint is looked for in this run's
-// folder, and beside the one that is resumed from.
-void Trainer::find_best_checkpoint(const std::filesystem::path& resumed_from) {
-  if (state_.best_model_checkpoint.empty()) return;
-  std::string found;
-  if (communicator_.rank() == 0) {
-    const std::filesystem::path name = std::filesystem::path(state_.best_model_checkpoint).filename();
-    for (const std::filesystem::path& folder : {checkpoints_.output_dir(), resumed_from.parent_path()}) {
-      if (found.empty() && std::filesystem::exists(folder / name)) found = (folder / name).string();
-    }
-  }
-  found = broadcast_text(communicator_, found, 0, "best checkpoint");
-  if (found.empty()) {
-    log_.warn("the best checkpoint so far, '{}', is gone: the best from here on counts", state_.best_model_checkpoint);
-    state_.best_metric.reset();
-    state_.best_global_step.reset();
-  }
-  state_.best_model_checkpoint = found;
-}
-
-std::string Trainer::frozen_weights() const {
-  ContentHash hash;
-  for (const NamedParameter& parameter : model_.parameters()) {
-    if (!parameter.tensor.requires_grad()) hash.field(parameter.name).update(bytes_of(parameter.tensor));
-  }
-  return hash.hex();
-}
-
-void Trainer::check_ranks_agree() const {
-  std::string names;
-  for (const FlatParameters::Slice& slice : parameters_.slices()) {
-    names += fmt::format("{} {}\n", slice.name, fmt::join(slice.shape, "x"));
-  }
-  require_same_on_all_ranks(communicator_, names, "the names and shapes of the trained parameters");
-  require_same_on_all_ranks(communicator_, to_toml(config_), "the configuration");
-  require_same_on_all_ranks(communicator_, identity_.train_data, "the training data");
-  ContentHash weights;
-  for (const NamedParameter& parameter : model_.parameters()) {
-    weights.update(bytes_of(parameter.tensor.detach().contiguous()));
-  }
-  require_same_on_all_ranks(communicator_, weights.hex(), "the model's weights");
 }
 
 const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {

@@ -14,9 +14,9 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "model/bert.h"
+#include "model/safetensors.h"
 #include "pretrained/json_file.h"
 #include "pretrained/model_folder.h"
-#include "model/safetensors.h"
 
 namespace bertdist {
 namespace {
