@@ -60,6 +60,10 @@ class Communicator {
   virtual std::vector<Bytes> all_gather(std::span<const std::byte> bytes, std::string_view what) = 0;
   virtual void barrier(std::string_view what) = 0;
 
+  // The ranks that gave the same `color` (0 or more), in the order of their ranks here. Not to be used while a
+  // collective of this communicator is under way; outlived by the session, but not by this communicator.
+  virtual std::unique_ptr<Communicator> split(int color, std::string_view what) = 0;
+
   // Ends the whole job at once with this exit code, on every rank. May be called by one rank alone.
   [[noreturn]] virtual void abort(int exit_code) = 0;
 };

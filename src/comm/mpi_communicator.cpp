@@ -239,6 +239,15 @@ void MpiCommunicator::barrier(std::string_view what) {
   require_same_call("barrier", what, 0);
 }
 
+std::unique_ptr<Communicator> MpiCommunicator::split(int color, std::string_view what) {
+  require_same_call("split", what, 0);
+  MPI_Comm part = MPI_COMM_NULL;
+  check(MPI_Comm_split(comm_, color, rank_, &part), "split", what);
+  auto communicator = std::make_unique<MpiCommunicator>(part, CommunicatorOptions{.timeout = timeout_});
+  MPI_Comm_free(&part);
+  return communicator;
+}
+
 void MpiCommunicator::abort(int exit_code) {
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);

@@ -24,6 +24,7 @@ class MpiCommunicator final : public Communicator {
   std::vector<Bytes> gather_to_root(std::span<const std::byte> bytes, int root, std::string_view what) override;
   std::vector<Bytes> all_gather(std::span<const std::byte> bytes, std::string_view what) override;
   void barrier(std::string_view what) override;
+  std::unique_ptr<Communicator> split(int color, std::string_view what) override;
   [[noreturn]] void abort(int exit_code) override;
 
  private:

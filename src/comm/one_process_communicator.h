@@ -22,6 +22,9 @@ class OneProcessCommunicator final : public Communicator {
     return {Bytes(bytes.begin(), bytes.end())};
   }
   void barrier(std::string_view) override {}
+  std::unique_ptr<Communicator> split(int, std::string_view) override {
+    return std::make_unique<OneProcessCommunicator>();
+  }
   [[noreturn]] void abort(int exit_code) override;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "comm/mpi_communicator.h"
+#include "comm/one_process_communicator.h"
 
 namespace bertdist {
 namespace {
@@ -104,6 +105,61 @@ TEST(CommunicatorErrors, RanksThatDifferAreNamed) {
   require_same_on_all_ranks(communicator, "same", "test");
   if (communicator.world_size() == 1) return;
   EXPECT_THROW(require_same_on_all_ranks(communicator, std::to_string(communicator.rank()), "test"), Error);
+}
+
+// Colours 0 and 1 by the rank's parity, compared with plain MPI's split by the same colours.
+TEST(CommunicatorSplit, PartsHaveTheRanksOfOneColorInTheirOrder) {
+  MpiCommunicator communicator(MPI_COMM_WORLD, {});
+  const int color = communicator.rank() % 2;
+  const std::unique_ptr<Communicator> part = communicator.split(color, "test");
+  MPI_Comm reference = MPI_COMM_NULL;
+  MPI_Comm_split(MPI_COMM_WORLD, color, communicator.rank(), &reference);
+  int rank = -1;
+  int size = -1;
+  MPI_Comm_rank(reference, &rank);
+  MPI_Comm_size(reference, &size);
+  EXPECT_EQ(part->rank(), rank);
+  EXPECT_EQ(part->world_size(), size);
+
+  std::vector<std::int64_t> sum{communicator.rank(), 1};
+  std::vector<std::int64_t> expected(sum.size());
+  MPI_Allreduce(sum.data(), expected.data(), 2, MPI_INT64_T, MPI_SUM, reference);
+  part->all_reduce(buffer_of(std::span(sum)), ReduceOp::sum, "sum of a part");
+  EXPECT_EQ(sum, expected);
+  MPI_Comm_free(&reference);
+}
+
+// The parts run different collectives at the same time, which on one communicator would be an error; then all meet.
+TEST(CommunicatorSplit, PartsDoNotMeetInEachOthersCollectives) {
+  MpiCommunicator communicator(MPI_COMM_WORLD, {});
+  const int color = communicator.rank() % 2;
+  const std::unique_ptr<Communicator> part = communicator.split(color, "test");
+  for (int round = 0; round <= color; ++round) {
+    const std::string mine = std::to_string(communicator.rank());
+    const std::vector<Bytes> ranks = part->all_gather(std::as_bytes(std::span(mine)), color == 0 ? "even" : "odd");
+    for (std::size_t i = 0; i < ranks.size(); ++i) {
+      const std::string expected = std::to_string(2 * i + static_cast<std::size_t>(color));
+      EXPECT_EQ(std::string(reinterpret_cast<const char*>(ranks[i].data()), ranks[i].size()), expected);
+    }
+  }
+  communicator.barrier("after the parts");
+}
+
+TEST(CommunicatorSplit, APartCanBeSplitAndOutlivesTheWhole) {
+  auto communicator = std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, CommunicatorOptions{});
+  const int rank = communicator->rank();
+  const std::unique_ptr<Communicator> half = communicator->split(rank / 2, "pairs");
+  const std::unique_ptr<Communicator> single = half->split(rank % 2, "singles");
+  communicator.reset();
+  EXPECT_EQ(single->world_size(), 1);
+  EXPECT_EQ(broadcast_text(*half, std::to_string(rank), 0, "test"), std::to_string(rank / 2 * 2));
+}
+
+TEST(CommunicatorSplit, OneProcessIsItsOnlyPart) {
+  OneProcessCommunicator communicator;
+  const std::unique_ptr<Communicator> part = communicator.split(3, "test");
+  EXPECT_EQ(part->rank(), 0);
+  EXPECT_EQ(part->world_size(), 1);
 }
 
 TEST(CommunicatorText, TravelsFromRoot) {
