@@ -10,6 +10,9 @@ namespace bertdist {
 void run_prepare(const Job& job);
 void run_tokenize(const Job& job);
 
+// Not collective: `bertdist sweep plan`, `status`, `best` and `export`.
+void report_sweep(const Request& request);
+
 // In bertdist-torch:
 void run_train(const Job& job);
 void run_evaluate(const Job& job);

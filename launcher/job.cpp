@@ -73,6 +73,23 @@ int report_failure(int rank, const std::exception& exception) {
   return static_cast<int>(ExitCode::internal);
 }
 
+// A training whose file has a [sweep] table is a sweep.
+Request parse_request(const Invocation& invocation) {
+  Request request{.command = invocation.command, .config = {}, .sweep = {}, .trials = {}};
+  if (request.command == Command::train && has_sweep_table(invocation.arguments)) request.command = Command::sweep;
+  if (request.command != Command::sweep) {
+    request.config = parse_config(invocation.command, invocation.arguments);
+    require_data_files(request.config);
+    return request;
+  }
+  request.sweep = parse_sweep_request(invocation.sweep_action, invocation.arguments);
+  if (!request.sweep->file) return request;
+  request.trials = plan_trials(*request.sweep->file);
+  for (const Trial& trial : request.trials) require_data_files(trial.config);
+  request.config = request.trials.front().config;
+  return request;
+}
+
 }  // namespace
 
 int run_program(int argc, char** argv, const std::function<int(const Request&)>& dispatch) {
@@ -84,16 +101,19 @@ int run_program(int argc, char** argv, const std::function<int(const Request&)>&
       flush_standard_output();
       return 0;
     }
-    const Request request{.command = invocation.command,
-                          .config = parse_config(invocation.command, invocation.arguments)};
-    require_data_files(request.config);
-    return dispatch(request);
+    return dispatch(parse_request(invocation));
   } catch (const std::exception& exception) {
     return report_failure(launcher_rank(), exception);
   }
 }
 
-int run_job(const Config& config, void (*command)(const Job&)) {
+int run_alone(const std::function<void()>& command) {
+  command();
+  flush_standard_output();
+  return 0;
+}
+
+int run_job(const Config& config, const std::function<void(const Job&)>& command) {
   try {
     const MpiSession session;
     const std::unique_ptr<Communicator> communicator =

@@ -1,10 +1,14 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <vector>
 
 #include "base/log.h"
 #include "comm/communicator.h"
 #include "config/config.h"
+#include "config/sweep_request.h"
+#include "sweep/trials.h"
 
 namespace bertdist {
 
@@ -18,7 +22,9 @@ struct Job {
 
 struct Request {
   Command command;
-  Config config;
+  Config config;                      // of a sweep that is planned or run: its first trial's
+  std::optional<SweepRequest> sweep;  // only for Command::sweep
+  std::vector<Trial> trials;          // of a sweep that is planned or run
 };
 
 // What main does: checks the command line, its TOML file and that the data files can be read, none of which needs MPI,
@@ -27,6 +33,9 @@ int run_program(int argc, char** argv, const std::function<int(const Request&)>&
 
 // Brings MPI up, runs `command` on every rank and returns the process's exit code. The one place that catches what a
 // command throws: it prints the error and ends all ranks with its code.
-int run_job(const Config& config, void (*command)(const Job&));
+int run_job(const Config& config, const std::function<void(const Job&)>& command);
+
+// Runs what needs no MPI and returns the process's exit code, as run_job does.
+int run_alone(const std::function<void()>& command);
 
 }  // namespace bertdist

@@ -33,6 +33,9 @@ int main(int argc, char** argv) {
         return run_job(request.config, run_prepare);
       case Command::tokenize:
         return run_job(request.config, run_tokenize);
+      case Command::sweep:
+        if (request.sweep->action == SweepAction::run) break;
+        return run_alone([&] { report_sweep(request); });
       case Command::train:
       case Command::evaluate:
       case Command::predict:

@@ -36,6 +36,9 @@ int main(int argc, char** argv) {
         return run_job(request.config, without_trace<run_evaluate>);
       case Command::predict:
         return run_job(request.config, without_trace<run_predict>);
+      case Command::sweep:
+        throw Error(ExitCode::configuration, "this version of bertdist plans sweeps, but does not run them yet",
+                    "bertdist sweep plan lists the trials");
       case Command::prepare:
       case Command::tokenize:
         break;

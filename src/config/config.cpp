@@ -2,6 +2,7 @@
 #include "base/nearest_name.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -9,17 +10,50 @@
 
 #include "base/error.h"
 #include "config/given.h"
+#include "config/toml_file.h"
 
 namespace bertdist {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Command>, 5> kCommands{{{"train", Command::train},
+constexpr std::array<std::pair<std::string_view, Command>, 6> kCommands{{{"train", Command::train},
                                                                          {"prepare", Command::prepare},
                                                                          {"tokenize", Command::tokenize},
                                                                          {"evaluate", Command::evaluate},
-                                                                         {"predict", Command::predict}}};
+                                                                         {"predict", Command::predict},
+                                                                         {"sweep", Command::sweep}}};
+constexpr std::array<std::pair<std::string_view, SweepAction>, 5> kSweepActions{
+    {{"plan", SweepAction::plan},
+     {"run", SweepAction::run},
+     {"status", SweepAction::status},
+     {"best", SweepAction::best},
+     {"export", SweepAction::export_results}}};
 
-// Of two keys that exclude each other, one on the command line replaces the other one of the file.
+// Takes the first argument, which must be one of the names, from the arguments. `kind` is what it is in a message.
+template <typename Names>
+auto take_name(std::vector<std::string>& arguments, const Names& names, std::string_view kind) {
+  const auto found = std::find_if(names.begin(), names.end(), [&](const auto& n) { return n.first == arguments[0]; });
+  if (found == names.end()) {
+    std::vector<std::string_view> words;
+    for (const auto& [name, meaning] : names) words.push_back(name);
+    const std::string_view nearest = nearest_name(arguments[0], words);
+    throw Error(ExitCode::configuration, fmt::format("unknown {} \"{}\"", kind, arguments[0]),
+                nearest.empty() ? fmt::format("one of {}", fmt::join(words, ", "))
+                                : fmt::format("did you mean \"{}\"?", nearest));
+  }
+  arguments.erase(arguments.begin());
+  return found->second;
+}
+
+bool begins_with_name(const std::vector<std::string>& arguments) {
+  return !arguments.empty() && !arguments[0].starts_with('-');
+}
+
+}  // namespace
+
+std::string_view command_name(Command command) {
+  return std::find_if(kCommands.begin(), kCommands.end(), [&](const auto& c) { return c.second == command; })->first;
+}
+
 void let_command_line_win(Config& config, Given& given) {
   const auto from_command_line = [&](std::string_view key) {
     const auto place = given.find(key);
@@ -36,32 +70,17 @@ void let_command_line_win(Config& config, Given& given) {
   }
 }
 
-}  // namespace
-
-std::string_view command_name(Command command) {
-  return std::find_if(kCommands.begin(), kCommands.end(), [&](const auto& c) { return c.second == command; })->first;
-}
-
 Invocation parse_invocation(std::vector<std::string> arguments) {
   Invocation invocation;
-  if (!arguments.empty() && !arguments[0].starts_with('-')) {
-    const auto found =
-        std::find_if(kCommands.begin(), kCommands.end(), [&](const auto& c) { return c.first == arguments[0]; });
-    if (found == kCommands.end()) {
-      std::vector<std::string_view> names;
-      for (const auto& [name, command] : kCommands) names.push_back(name);
-      const std::string_view nearest = nearest_name(arguments[0], names);
-      throw Error(ExitCode::configuration, fmt::format("unknown command \"{}\"", arguments[0]),
-                  nearest.empty() ? "the commands are train, prepare, tokenize, evaluate and predict"
-                                  : fmt::format("did you mean \"{}\"?", nearest));
-    }
-    invocation.command = found->second;
-    arguments.erase(arguments.begin());
-  }
+  if (begins_with_name(arguments)) invocation.command = take_name(arguments, kCommands, "command");
   const auto asks = [&](std::string_view a, std::string_view b) {
     return std::any_of(arguments.begin(), arguments.end(), [&](const auto& given) { return given == a || given == b; });
   };
-  invocation.help = asks("--help", "-h");
+  invocation.help = asks("--help", "-h") || (invocation.command == Command::sweep && arguments.empty());
+  if (invocation.command == Command::sweep && !invocation.help) {
+    if (!begins_with_name(arguments)) arguments.insert(arguments.begin(), "run");
+    invocation.sweep_action = take_name(arguments, kSweepActions, "action of a sweep");
+  }
   invocation.version = asks("--version", "-V");
   invocation.arguments = std::move(arguments);
   return invocation;
@@ -71,7 +90,8 @@ Config parse_config(Command command, const std::vector<std::string>& arguments) 
   Config config;
   Given given;
   const CommandLine command_line = split_command_line(arguments);
-  if (!command_line.config_file.empty()) read_file(command_line.config_file, config, given);
+  const std::string& file = command_line.config_file;
+  if (!file.empty()) read_keys(parse_toml(read_text_file(file), file), file, config, given);
   read_arguments(command_line, config, given);
   let_command_line_win(config, given);
   resolve(config, given);

@@ -9,7 +9,8 @@
 
 namespace bertdist {
 
-enum class Command { train, prepare, tokenize, evaluate, predict };
+enum class Command { train, prepare, tokenize, evaluate, predict, sweep };
+enum class SweepAction { plan, run, status, best, export_results };
 
 std::string_view command_name(Command command);
 
@@ -17,6 +18,7 @@ std::string_view command_name(Command command);
 // Error(configuration) for an unknown command.
 struct Invocation {
   Command command = Command::train;
+  SweepAction sweep_action = SweepAction::run;  // of `bertdist sweep ACTION`
   bool help = false;
   bool version = false;
   std::vector<std::string> arguments;  // what follows the command's name

@@ -10,6 +10,7 @@
 #include "base/nearest_name.h"
 #include "config/given.h"
 #include "config/option.h"
+#include "config/toml_file.h"
 
 namespace bertdist {
 namespace {
@@ -27,7 +28,9 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kNamesEls
     {"threads", "num_threads"},
 }};
 
-std::string read_text(const std::string& file) {
+}  // namespace
+
+std::string read_text_file(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
   std::ostringstream text;
   if (stream && !std::filesystem::is_directory(file)) text << stream.rdbuf();
@@ -49,7 +52,6 @@ toml::table parse_toml(const std::string& text, const std::string& file) {
   }
 }
 
-// The first mistake in the file is the one to report.
 std::vector<std::pair<const toml::key*, const toml::node*>> in_order_of_lines(const toml::table& table) {
   std::vector<std::pair<const toml::key*, const toml::node*>> entries;
   for (const auto& [key, node] : table) entries.emplace_back(&key, &node);
@@ -58,12 +60,10 @@ std::vector<std::pair<const toml::key*, const toml::node*>> in_order_of_lines(co
   return entries;
 }
 
-}  // namespace
-
 void fail_unknown_key(const std::string& place, std::string_view key) {
   if (key == "sweep" || key.starts_with("sweep.")) {
-    throw Error(ExitCode::configuration, place + "unknown key \"sweep\": this version of bertdist has no sweeps",
-                "remove the table and run one configuration");
+    throw Error(ExitCode::configuration, place + "a sweep is not described on the command line",
+                "write the [sweep] table into the --config file");
   }
   const auto known =
       std::find_if(kNamesElsewhere.begin(), kNamesElsewhere.end(), [&](const auto& n) { return n.first == key; });
@@ -72,15 +72,19 @@ void fail_unknown_key(const std::string& place, std::string_view key) {
               nearest.empty() ? "bertdist --help lists the keys" : fmt::format("did you mean \"{}\"?", nearest));
 }
 
-void read_file(const std::string& file, Config& config, Given& given) {
-  const toml::table table = parse_toml(read_text(file), file);
+void read_keys(const toml::table& table, const std::string& file, Config& config, Given& given) {
   for (const auto& [key, node] : in_order_of_lines(table)) {
+    if (key->str() == "sweep") {
+      if (!node->is_table()) Value(key->str(), *node, file).fail_expected("a table [sweep]");
+      continue;
+    }
     const toml::source_position begin = key->source().begin;
     const std::string place = fmt::format("{}:{}:{}: ", file, begin.line, begin.column);
     const Option* option = find_option(key->str());
-    if (!option && node->is_table() && key->str() != "sweep") {
+    if (!option && node->is_table()) {
       throw Error(ExitCode::configuration, fmt::format("{}unknown table \"{}\"", place, key->str()),
-                  "the keys stand in the file without a [table]; only freeze, id2label and label2id may be tables");
+                  "the keys stand in the file without a [table]; only freeze, id2label, label2id and sweep may be "
+                  "tables");
     }
     if (!option) fail_unknown_key(place, key->str());
     option->read(Value(key->str(), *node, file), config);

@@ -21,7 +21,8 @@ CommandHelp command_help(Command command) {
     case Command::train:
       return {"bertdist [train] --config FILE [--key value ...]",
               "Fine-tunes a BERT-family encoder to classify texts. Under mpirun all ranks train together. The other "
-              "commands are prepare, tokenize, evaluate and predict; bertdist COMMAND --help describes them."};
+              "commands are prepare, tokenize, evaluate, predict and sweep; bertdist COMMAND --help describes them. A "
+              "file with a [sweep] table makes it a sweep."};
     case Command::prepare:
       return {"bertdist prepare --config FILE [--key value ...]",
               "Tokenises the files of a run into the token cache, where train, evaluate and predict find them."};
@@ -34,6 +35,9 @@ CommandHelp command_help(Command command) {
     case Command::predict:
       return {"bertdist predict --model_name_or_path DIR --test_file FILE|- [--key value ...]",
               "Writes the label, the probabilities and the logits of each row of a file."};
+    case Command::sweep:
+      return {"bertdist sweep ACTION ...",
+              "Trains many configurations, which a [sweep] table in the file describes, and compares them."};
   }
   return {};
 }
@@ -136,10 +140,26 @@ A key that is given twice takes its last value. `bertdist COMMAND --help` lists 
 
 }  // namespace
 
+constexpr std::string_view kSweepActionsHelp = R"(
+Actions:
+  plan --config FILE                List all trials without running any.
+    --simulate CURVES.jsonl         Say which of these recorded trials [sweep.early_terminate] stops, and when.
+    --output_file FILE              Write the trials as .csv or .jsonl.
+  run --config FILE                 Train the trials that have no result yet; the same as bertdist --config FILE.
+    --trials LIST                   Only these: 17, 10-19 or 3,7-9.
+  status DIR                        What is finished, failed and missing, and the commands that run what is missing.
+  best DIR                          The best trial, its parameters and its model.
+  export DIR [--output_file FILE]   All results as .csv or .jsonl; without a file as CSV on standard output.
+
+plan and run take the keys of bertdist train --help too, which win over the file. DIR is the sweep's output_dir. The
+[sweep] table is described in docs/sweeps.md.
+)";
+
 std::string help_text(Command command) {
   const auto [usage, purpose] = command_help(command);
   std::string text = fmt::format("Usage: {}\n\n", usage);
   append_wrapped(text, purpose, 0, 0);
+  if (command == Command::sweep) return text.append(kSweepActionsHelp);
   text += "\nKeys may stand in a TOML file, as key = value, or on the command line, which wins:\n";
   const auto append_line = [&](std::string_view left, std::string_view help) {
     text += fmt::format("  {:<{}}", left, kHelpColumn - 2);

@@ -13,9 +13,6 @@ namespace bertdist {
 // The keys that the user gave, each with its place ("run.toml:3:1: seed", "--seed").
 using Given = std::map<std::string, std::string, std::less<>>;
 
-// Reads a TOML file's keys into `config` and notes them. Throws Error(configuration).
-void read_file(const std::string& file, Config& config, Given& given);
-
 struct CommandLine {
   std::string config_file;  // empty: none
   struct Argument {
@@ -28,6 +25,9 @@ struct CommandLine {
 // Takes the command line apart; which keys there are is known from the options table. Throws Error(configuration).
 CommandLine split_command_line(const std::vector<std::string>& arguments);
 void read_arguments(const CommandLine& command_line, Config& config, Given& given);
+
+// Of two keys that exclude each other, one on the command line replaces the other one of the file.
+void let_command_line_win(Config& config, Given& given);
 
 // "unknown key ..." with the nearest known one as the hint. `place` comes before the message.
 [[noreturn]] void fail_unknown_key(const std::string& place, std::string_view key);

@@ -137,6 +137,8 @@ void validate(Command command, const Config& config, const Given& given) {
       return validator.evaluate();
     case Command::predict:
       return validator.predict();
+    case Command::sweep:
+      break;  // each trial is validated as what it is, a training
   }
 }
 

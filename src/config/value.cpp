@@ -5,7 +5,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
+#include <sstream>
 
 #include "base/error.h"
 #include "config/toml_text.h"
@@ -23,7 +25,35 @@ std::string describe(const toml::node& node) {
   return "a date or time";
 }
 
+bool is_bare_key_character(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
+}
+
 }  // namespace
+
+std::string toml_text(const toml::node& node) {
+  if (const auto* text = node.as_string()) return toml_text(std::string_view(text->get()));
+  if (const auto* number = node.as_integer()) return toml_text(number->get());
+  if (const auto* number = node.as_floating_point()) return toml_text(number->get());
+  if (const auto* truth = node.as_boolean()) return toml_text(truth->get());
+  std::vector<std::string> parts;
+  if (const auto* list = node.as_array()) {
+    for (const auto& element : *list) parts.push_back(toml_text(element));
+    return fmt::format("[{}]", fmt::join(parts, ", "));
+  }
+  if (const auto* table = node.as_table()) {
+    for (const auto& [key, value] : *table) {
+      const bool bare = !key.empty() && std::all_of(key.begin(), key.end(), is_bare_key_character);
+      parts.push_back(fmt::format("{} = {}", bare ? std::string(key.str()) : toml_text(key.str()), toml_text(value)));
+    }
+    return fmt::format("{{{}}}", fmt::join(parts, ", "));
+  }
+  std::ostringstream text;
+  node.visit([&](const auto& value) {
+    if constexpr (toml::is_value<decltype(value)>) text << value;
+  });
+  return std::move(text).str();
+}
 
 bool Range::holds(double value) const {
   return (without_min ? value > min : value >= min) && (without_max ? value < max : value <= max);
@@ -48,6 +78,7 @@ std::string with_range(std::string_view noun, const Range& range) {
 std::string Value::place() const {
   if (file_.empty()) return "--" + key_;
   const toml::source_position begin = node_->source().begin;
+  if (!begin) return fmt::format("{}: {}", file_, key_);
   return fmt::format("{}:{}:{}: {}", file_, begin.line, begin.column, key_);
 }
 

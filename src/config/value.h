@@ -40,7 +40,8 @@ std::string with_range(std::string_view noun, const Range& range);
 // What the user gave for a key, and where. Does not own the TOML node.
 class Value {
  public:
-  // With `file`, the node knows its line there; without, it comes from the command line.
+  // With `file`, the node knows its line there, or has none and `file` is what gave the value ("trial 17"); without, it
+  // comes from the command line.
   Value(std::string_view key, const toml::node& node, std::string file = "")
       : key_(key), node_(&node), file_(std::move(file)) {}
 
@@ -48,7 +49,7 @@ class Value {
   // An element of this list or table: same key, its own line.
   Value element(const toml::node& node) const { return {key_, node, file_}; }
 
-  std::string place() const;  // "run.toml:3:17: learning_rate" or "--learning_rate"
+  std::string place() const;  // "run.toml:3:17: learning_rate", "trial 17: learning_rate" or "--learning_rate"
 
   // The value as a type; each throws Error(configuration) where it is another one or out of range.
   std::string text(const std::string& expected = "a string") const;
@@ -69,5 +70,8 @@ class Value {
   const toml::node* node_;
   std::string file_;
 };
+
+// A node on one line, as TOML.
+std::string toml_text(const toml::node& node);
 
 }  // namespace bertdist

@@ -43,9 +43,9 @@ TEST_F(ConfigErrors, FirstMistakeInTheFileIsTheOneReported) {
   expect(file_error("zzzz = 1\naaaa = 1"), "run.toml:4:1: unknown key \"zzzz\"");
 }
 
-TEST_F(ConfigErrors, SweepsAreSaidToBeMissing) {
-  expect(file_error("[sweep]\nmethod = 'grid'"), "run.toml:4:2: unknown key \"sweep\": this version", "remove");
-  expect(line_error({"--sweep.method", "grid"}), "has no sweeps");
+TEST_F(ConfigErrors, SweepsBelongIntoAFile) {
+  expect(line_error({"--sweep.method", "grid"}), "a sweep is not described on the command line", "--config");
+  expect(file_error("sweep = 1"), "run.toml:4:9: sweep: expected a table [sweep], found the integer 1");
 }
 
 TEST_F(ConfigErrors, WrongTypesNameExpectedAndFound) {
