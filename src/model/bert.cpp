@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "model/attention.h"
 #include "model/bert_parameters.h"
+#include "model/packed_linear.h"
 #include "model/safetensors.h"
 
 namespace bertdist {
@@ -30,13 +31,6 @@ class Taker {
   const std::vector<NamedParameter>& parameters_;
   std::size_t index_ = 0;
 };
-
-at::Tensor activate(const at::Tensor& x, const std::string& hidden_act) {
-  if (hidden_act == "gelu" || hidden_act == "gelu_python") return at::gelu(x);
-  if (hidden_act == "relu") return at::relu(x);
-  if (hidden_act == "silu" || hidden_act == "swish") return at::silu(x);
-  return at::gelu(x, "tanh");  // gelu_new, gelu_fast, gelu_pytorch_tanh, gelu_python_tanh: one formula, many names
-}
 
 }  // namespace
 

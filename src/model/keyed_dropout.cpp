@@ -9,14 +9,7 @@
 
 #include "base/error.h"
 #include "base/philox.h"
-
-// One body, compiled for several processors and chosen when the program starts. Sanitizers cannot run the resolvers,
-// which are called before their own start-up.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
-#define BERTDIST_TARGET_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define BERTDIST_TARGET_CLONES
-#endif
+#include "model/target_clones.h"
 
 namespace bertdist {
 

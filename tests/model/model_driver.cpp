@@ -1,8 +1,9 @@
 // Lets the reference tests run the model alone: model_driver FOLDER REQUEST.json OUTPUT_FOLDER
 //
 // The request: {"rows": [[token ids], ...], "types": [[token type ids], ...], "labels": [label ids], "batch_size": n,
-// "id2label": [optional labels], "gradients": bool, "save": bool}. The answer, in OUTPUT_FOLDER: out.safetensors with
-// logits [rows, labels], and with gradients of the mean cross entropy over all rows; report.json; the saved model.
+// "id2label": [optional labels], "gradients": bool, "save": bool, "frozen": "float32" or "bfloat16" where the
+// forward-only pass is to compute the encoder}. The answer, in OUTPUT_FOLDER: out.safetensors with logits [rows,
+// labels], and with gradients of the mean cross entropy over all rows; report.json; the saved model.
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -10,10 +11,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "model/bert.h"
+#include "model/frozen_encoder.h"
 #include "model/safetensors.h"
 #include "pretrained/json_file.h"
 #include "pretrained/model_folder.h"
@@ -52,10 +55,16 @@ void run(const std::string& name, const std::filesystem::path& request_path, con
   const bool gradients = request.value("gradients", false);
   const c10::AutoGradMode grad_mode(gradients);
   const std::size_t num_rows = request["rows"].size(), batch_size = request["batch_size"];
+  std::optional<FrozenEncoder> encoder;
+  if (const std::string dtype = request.value("frozen", ""); !dtype.empty()) {
+    encoder.emplace(model, model.config().num_hidden_layers, dtype == "float32" ? at::kFloat : at::kBFloat16);
+  }
   std::vector<at::Tensor> logits;
   for (std::size_t begin = 0; begin < num_rows; begin += batch_size) {
     const std::size_t end = std::min(num_rows, begin + batch_size);
-    logits.push_back(model.logits(pack(request, begin, end), std::nullopt));
+    const BertInput input = pack(request, begin, end);
+    logits.push_back(encoder ? model.head_logits(encoder->forward(input), input.row_ids, std::nullopt)
+                             : model.logits(input, std::nullopt));
     if (!gradients) continue;
     const Ids all_labels = request["labels"];
     const Ids labels(all_labels.begin() + begin, all_labels.begin() + end);

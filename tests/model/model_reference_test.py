@@ -67,9 +67,14 @@ def minilm(tmp_path_factory):
 def test_minilm_logits_on_every_kind_of_length(tmp_path, minilm):
     model, folder = minilm
     rows, types = random_rows([1, 2, 3, 7, 7, 8, 31, 64, 65, 128, 200, 200, 333, 511, 512, 5], 30522)
+    expected = reference_logits(model, rows, types)
     answer, report = run(tmp_path, folder, rows, types)
     assert report == {"initialized": [], "unused": []}
-    np.testing.assert_allclose(answer["logits"], reference_logits(model, rows, types), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(answer["logits"], expected, atol=1e-5, rtol=0)
+    answer, _ = run(tmp_path, folder, rows, types, frozen="float32")
+    np.testing.assert_allclose(answer["logits"], expected, atol=1e-5, rtol=0)
+    answer, _ = run(tmp_path, folder, rows, types, frozen="bfloat16")
+    np.testing.assert_allclose(answer["logits"], expected, atol=0.01, rtol=0)
 
 
 def test_minilm_logits_on_text(tmp_path, minilm):
@@ -98,8 +103,9 @@ def test_small_bert_logits(tmp_path, options):
     model = small_bert(**options)
     model.save_pretrained(tmp_path)
     rows, types = random_rows([1, 2, 5, 40, 5, 17, 3], 60)
-    answer, _ = run(tmp_path, tmp_path, rows, types)
-    np.testing.assert_allclose(answer["logits"], reference_logits(model, rows, types), atol=1e-5, rtol=0)
+    for request in ({}, {"frozen": "float32"}):
+        answer, _ = run(tmp_path, tmp_path, rows, types, **request)
+        np.testing.assert_allclose(answer["logits"], reference_logits(model, rows, types), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("batch_size", [3, 16])
