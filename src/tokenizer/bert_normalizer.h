@@ -22,6 +22,8 @@ class BertNormalizer {
  public:
   BertNormalizer(NormalizerOptions options, const CharacterClasses& classes);
 
+  const NormalizerOptions& options() const { return options_; }
+
   // Replaces `normalized` by the normal form of `text`, which is valid UTF-8. `marks` is working memory.
   void normalize(std::string_view text, std::string& normalized, std::vector<char32_t>& marks) const;
 

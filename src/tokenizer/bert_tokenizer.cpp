@@ -13,6 +13,7 @@
 #include "tokenizer/tokenizer_definition.h"
 #include "tokenizer/utf8.h"
 #include "tokenizer/word_piece.h"
+#include "tokenizer/word_tokenizer.h"
 
 namespace bertdist {
 namespace {
@@ -109,8 +110,11 @@ struct BertTokenizer::Parts {
                    {definition.continuing_subword_prefix, definition.max_input_chars_per_word,
                     definition.vocab.at(definition.unk_token)},
                    classes),
+        word_tokenizer(normalizer, word_piece),
         single(definition.single),
         pair(definition.pair),
+        num_special_of_single(num_special_tokens(single)),
+        num_special_of_pair(num_special_tokens(pair)),
         fingerprint(hash_definition(definition)),
         vocab_size(largest_id_plus_one(definition)),
         cls_token_id(definition.token_to_id(definition.cls_token)),
@@ -119,20 +123,56 @@ struct BertTokenizer::Parts {
         mask_token_id(definition.token_to_id(definition.mask_token)),
         unk_token_id(definition.token_to_id(definition.unk_token)) {}
 
-  // Replaces `ids` by those of one text, without special tokens; may stop once there are `limit`.
+  // Appends the ids of one text, without special tokens; may stop once there are `limit`, with those before.
   // Returns the number of invalid UTF-8 sequences, of the whole text.
   std::size_t tokenize(std::string_view text, std::size_t limit, Encoding::Scratch& scratch,
                        std::vector<std::int32_t>& ids) const {
     const std::size_t replaced = utf8::replace_invalid(text, scratch.valid_utf8);
-    ids.clear();
     const auto add_id = [&](std::int32_t id) { ids.push_back(id); };
     const auto add_words = [&](std::string_view words) { word_piece.tokenize(words, limit, ids); };
     const auto add_text = [&](std::string_view stretch) {
+      if (normalized_tokens.empty()) return word_tokenizer.tokenize(stretch, limit, scratch.words, ids);
       if (ids.size() >= limit) return;
-      normalizer.normalize(stretch, scratch.normalized, scratch.reordered_marks);
-      normalized_tokens.split(scratch.normalized, add_words, add_id);
+      normalizer.normalize(stretch, scratch.words.normalized, scratch.words.marks);
+      normalized_tokens.split(scratch.words.normalized, add_words, add_id);
     };
     raw_tokens.split(replaced > 0 ? std::string_view(scratch.valid_utf8) : text, add_text, add_id);
+    return replaced;
+  }
+
+  // What encode() does once `out` is empty; `room` tokens besides the special ones.
+  std::size_t encode_single(std::string_view text, std::size_t room, Encoding& out) const {
+    std::size_t replaced = 0;
+    for (const TemplatePart& part : single) {
+      const std::size_t begin = out.input_ids.size();
+      if (part.kind == TemplatePart::Kind::special) {
+        out.input_ids.insert(out.input_ids.end(), part.ids.begin(), part.ids.end());
+      } else {
+        replaced = tokenize(text, begin + room, out.scratch, out.input_ids);
+        out.input_ids.resize(std::min(out.input_ids.size(), begin + room));
+      }
+      out.token_type_ids.resize(out.input_ids.size(), part.type_id);
+    }
+    return replaced;
+  }
+
+  std::size_t encode_pair(std::string_view text, std::string_view text_pair, std::size_t room,
+                          TruncationStrategy strategy, Encoding& out) const {
+    // Which of two texts is longer decides what is cut, so both are read to their end.
+    Encoding::Scratch& scratch = out.scratch;
+    scratch.text_ids.clear();
+    scratch.pair_ids.clear();
+    std::size_t replaced = tokenize(text, no_limit, scratch, scratch.text_ids);
+    replaced += tokenize(text_pair, no_limit, scratch, scratch.pair_ids);
+    const Lengths kept = truncate({scratch.text_ids.size(), scratch.pair_ids.size()}, room, strategy);
+    for (const TemplatePart& part : pair) {
+      const bool special = part.kind == TemplatePart::Kind::special;
+      const bool first = part.kind == TemplatePart::Kind::text;
+      const std::vector<std::int32_t>& ids = special ? part.ids : first ? scratch.text_ids : scratch.pair_ids;
+      const std::size_t count = special ? ids.size() : first ? kept.text : kept.text_pair;
+      out.input_ids.insert(out.input_ids.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count));
+      out.token_type_ids.resize(out.input_ids.size(), part.type_id);
+    }
     return replaced;
   }
 
@@ -141,8 +181,11 @@ struct BertTokenizer::Parts {
   AddedTokenFinder raw_tokens;
   AddedTokenFinder normalized_tokens;
   WordPiece word_piece;
+  WordTokenizer word_tokenizer;
   std::vector<TemplatePart> single;
   std::vector<TemplatePart> pair;
+  std::size_t num_special_of_single;
+  std::size_t num_special_of_pair;
   std::string fingerprint;
   std::size_t vocab_size;
   std::int32_t cls_token_id;
@@ -163,34 +206,18 @@ BertTokenizer BertTokenizer::from_pretrained(const std::filesystem::path& folder
 
 std::size_t BertTokenizer::encode(std::string_view text, std::optional<std::string_view> text_pair,
                                   std::size_t max_seq_length, TruncationStrategy strategy, Encoding& out) const {
-  const std::vector<TemplatePart>& parts = text_pair ? parts_->pair : parts_->single;
-  const std::size_t num_special = num_special_tokens(parts);
+  const std::size_t num_special = text_pair ? parts_->num_special_of_pair : parts_->num_special_of_single;
   if (max_seq_length < num_special)
     throw Error(
         ExitCode::configuration,
         fmt::format("max_seq_length = {} has no room for the {} special tokens of a row", max_seq_length, num_special),
         fmt::format("set it to at least {}", num_special + 1));
   const std::size_t room = max_seq_length - num_special;
-
-  Encoding::Scratch& scratch = out.scratch;
-  scratch.pair_ids.clear();
-  // Which of two texts is longer decides what is cut, so both are read to their end.
-  const std::size_t limit = text_pair ? no_limit : room + 1;
-  std::size_t replaced = parts_->tokenize(text, limit, scratch, scratch.text_ids);
-  if (text_pair) replaced += parts_->tokenize(*text_pair, limit, scratch, scratch.pair_ids);
-  const Lengths kept = truncate({scratch.text_ids.size(), scratch.pair_ids.size()}, room, strategy);
-
+  out.scratch.words.cache.use_for(parts_->fingerprint);
   out.input_ids.clear();
   out.token_type_ids.clear();
-  for (const TemplatePart& part : parts) {
-    const bool special = part.kind == TemplatePart::Kind::special;
-    const bool first = part.kind == TemplatePart::Kind::text;
-    const std::vector<std::int32_t>& ids = special ? part.ids : first ? scratch.text_ids : scratch.pair_ids;
-    const std::size_t count = special ? ids.size() : first ? kept.text : kept.text_pair;
-    out.input_ids.insert(out.input_ids.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count));
-    out.token_type_ids.insert(out.token_type_ids.end(), count, part.type_id);
-  }
-  return replaced;
+  return text_pair ? parts_->encode_pair(text, *text_pair, room, strategy, out)
+                   : parts_->encode_single(text, room, out);
 }
 
 std::string BertTokenizer::fingerprint() const {

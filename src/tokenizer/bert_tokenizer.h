@@ -9,13 +9,16 @@
 #include <string_view>
 #include <vector>
 
+#include "tokenizer/word_tokenizer.h"
+
 namespace bertdist {
 
 // What gives way when a row is longer than max_seq_length: the longer of the two texts (both, once they are equally
 // long), or only the first.
 enum class TruncationStrategy { longest_first, only_first };
 
-// The result of one call of encode(). A caller that keeps it for the next call spares every allocation.
+// The result of one call of encode(). A caller that keeps it for the next call spares every allocation, and the words
+// met before are known.
 struct Encoding {
   std::vector<std::int32_t> input_ids;       // [tokens]: [CLS] a [SEP] or [CLS] a [SEP] b [SEP]
   std::vector<std::uint8_t> token_type_ids;  // [tokens]: 0 for [CLS] a [SEP], 1 for b [SEP]
@@ -23,8 +26,7 @@ struct Encoding {
   // Working memory of BertTokenizer; of no meaning to others.
   struct Scratch {
     std::string valid_utf8;
-    std::string normalized;
-    std::vector<char32_t> reordered_marks;
+    WordTokenizer::Scratch words;
     std::vector<std::int32_t> text_ids;
     std::vector<std::int32_t> pair_ids;
   } scratch;

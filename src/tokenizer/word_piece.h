@@ -25,10 +25,10 @@ class WordPiece {
 
   // Appends the ids of `text`, which is valid UTF-8; may stop once there are `limit` ids.
   void tokenize(std::string_view text, std::size_t limit, std::vector<std::int32_t>& ids) const;
-
- private:
+  // Appends the ids of one word, of `num_chars` code points, or that of the unknown token.
   void append_word(std::string_view word, std::size_t num_chars, std::vector<std::int32_t>& ids) const;
 
+ private:
   Options options_;
   const CharacterClasses* classes_;
   TokenTrie trie_;

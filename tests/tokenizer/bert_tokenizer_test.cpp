@@ -118,6 +118,20 @@ TEST_F(BertTokenizerTest, ServesSeveralThreads) {
   other.join();
 }
 
+TEST_F(BertTokenizerTest, AnEncodingMayServeSeveralTokenizers) {
+  write("vocab.txt", vocab);
+  const BertTokenizer first = load();
+  write("vocab.txt", "world\n" + std::string(vocab));
+  const BertTokenizer second = load();
+  Encoding out;
+  for (int i = 0; i < 2; ++i) {
+    first.encode("hello", std::nullopt, 512, TruncationStrategy::longest_first, out);
+    EXPECT_THAT(out.input_ids, ElementsAre(2, 5, 3));
+    second.encode("hello", std::nullopt, 512, TruncationStrategy::longest_first, out);
+    EXPECT_THAT(out.input_ids, ElementsAre(3, 6, 4));
+  }
+}
+
 TEST_F(BertTokenizerTest, SaysWhatIsMissingOrDamaged) {
   EXPECT_THAT(load_error(), HasSubstr("no tokenizer.json and no vocab.txt"));
   write("vocab.txt", "hello\nworld\n");

@@ -70,6 +70,21 @@ def test_words_at_the_length_limit(tmp_path):
     assert_same(folder, [dict(text=word) for word in words])
 
 
+def test_words_of_every_length_at_every_place(tmp_path):
+    """Bytes are read 64 at a time, and short words are remembered: what lies across two blocks or at a limit."""
+    folder = write_folder(tmp_path, tokenizer_json(max_input_chars_per_word=140))
+    lengths = [*range(1, 20), *range(60, 68), *range(124, 132)]
+    words = [letters * n for n, letters in itertools.product(lengths, ("a", "B"))] + ["a" * n + "é" for n in lengths]
+    gaps = [" " * n for n in range(66)] + ["." * n for n in range(66)]
+    assert_same(folder, (dict(text=f"{gap}{word}! the {word}") for gap, word in itertools.product(gaps, words)))
+
+
+@pytest.mark.parametrize("clean_text", [True, False])
+def test_words_that_differ_in_a_zero_byte(tmp_path, clean_text):
+    folder = write_folder(tmp_path, tokenizer_json(clean_text=clean_text))
+    assert_same(folder, [dict(text=text) for text in ("the", "the\0", "the\0\0", "\0the", "the", "the\0")])
+
+
 def test_ids_of_added_tokens(tmp_path):
     """An added token keeps the vocabulary's id, or gets the next free one, whatever id the file gives it."""
     vocab = {**small_vocab(), "far": 700}
