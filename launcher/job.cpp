@@ -30,14 +30,6 @@ void print_error(int rank, std::string_view message, std::string_view hint) {
   std::fflush(stderr);
 }
 
-// The rank as the launcher gives it, for messages before MPI is up.
-int launcher_rank() {
-  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
-    if (const char* rank = std::getenv(variable)) return std::atoi(rank);
-  }
-  return 0;
-}
-
 void flush_standard_output() {
   // An earlier flush may have met the error, and dropped what it could not write.
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
@@ -103,7 +95,7 @@ int run_program(int argc, char** argv, const std::function<int(const Request&)>&
     }
     return dispatch(parse_request(invocation));
   } catch (const std::exception& exception) {
-    return report_failure(launcher_rank(), exception);
+    return report_failure(read_launch_environment().rank, exception);
   }
 }
 
@@ -114,6 +106,7 @@ int run_alone(const std::function<void()>& command) {
 }
 
 int run_job(const Config& config, const std::function<void(const Job&)>& command) {
+  const LaunchEnvironment launch = read_launch_environment();
   try {
     const MpiSession session;
     const std::unique_ptr<Communicator> communicator =
@@ -122,14 +115,14 @@ int run_job(const Config& config, const std::function<void(const Job&)>& command
       const Log log(communicator->rank(), communicator->world_size());
       const int num_threads =
           claim_cores(communicator->local_rank(), communicator->local_world_size(), config.num_threads);
-      command({config, *communicator, log, num_threads});
+      command({config, *communicator, launch, log, num_threads});
       flush_standard_output();
     } catch (const std::exception& exception) {
       // The peers may be waiting for this rank: only an abort ends them too.
       communicator->abort(report_failure(communicator->rank(), exception));
     }
   } catch (const std::exception& exception) {
-    return report_failure(launcher_rank(), exception);
+    return report_failure(launch.rank, exception);
   }
   return 0;
 }

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "comm/communicator.h"
+#include "comm/launch_environment.h"
 #include "config/config.h"
 #include "config/sweep_request.h"
 #include "sweep/trials.h"
@@ -16,6 +17,7 @@ namespace bertdist {
 struct Job {
   const Config& config;
   Communicator& communicator;
+  const LaunchEnvironment& launch;
   const Log& log;
   int num_threads;  // of this rank
 };

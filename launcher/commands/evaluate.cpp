@@ -18,7 +18,7 @@ void run_evaluate(const Job& job) {
 
   Config files = config;
   files.train_file.clear();
-  const Job evaluation_job{files, job.communicator, job.log, job.num_threads};
+  const Job evaluation_job{files, job.communicator, job.launch, job.log, job.num_threads};
   const TokenCaches caches = prepare_caches(evaluation_job, source, LabelMap(model.config().id2label));
   const Splits splits = select_rows(files, caches);
   const ResultFiles results(config.output_dir, job.communicator.rank());

@@ -7,9 +7,11 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/stop_token.h"
 #include "commands.h"
 #include "model_setup.h"
 #include "parameter_table.h"
+#include "report/run_log.h"
 #include "results.h"
 #include "splits.h"
 #include "torch_setup.h"
@@ -35,6 +37,11 @@ void announce_ranks(const Job& job) {
   job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, float32 on the CPU", BERTDIST_VERSION,
                world_size, world_size == 1 ? "" : "s", hosts.size(), hosts.size() == 1 ? "" : "s", *hosts.begin(),
                job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name());
+  if (const std::string launch = describe(job.launch); !launch.empty()) job.log.info("{}", launch);
+  if (job.launch.slurm && job.launch.slurm->num_tasks > world_size) {
+    job.log.info("SLURM has room for {} tasks in this job: mpirun, or srun --mpi=pmix, starts one rank on each",
+                 job.launch.slurm->num_tasks);
+  }
 }
 
 // Before hours of work, not after them.
@@ -72,9 +79,22 @@ void claim_output_dir(const Job& job, const CheckpointStore& checkpoints) {
   write_file_atomically(checkpoints.output_dir() / "config.toml", to_toml(job.config));
 }
 
+// For whoever reads the record of a run that was requeued: which start was which.
+void log_start(const Job& job) {
+  if (job.communicator.rank() != 0) return;
+  nlohmann::ordered_json event = {{"started_by", job.launch.launcher.empty() ? "user" : job.launch.launcher},
+                                  {"world_size", job.communicator.world_size()}};
+  if (job.launch.slurm) {
+    event["slurm_job_id"] = job.launch.slurm->id;
+    event["slurm_restart_count"] = job.launch.slurm->restart_count;
+  }
+  RunLog(job.config.output_dir).append(event);
+}
+
 }  // namespace
 
 void run_train(const Job& job) {
+  const StopToken stop;
   use_threads(job.num_threads);
   const Config& config = job.config;
   Communicator& communicator = job.communicator;
@@ -93,9 +113,10 @@ void run_train(const Job& job) {
 
   const CheckpointStore checkpoints(config.output_dir, source.folder, to_toml(config));
   Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, checkpoints,
-                  communicator, job.log);
+                  communicator, job.log, stop);
   trainer.start();
   claim_output_dir(job, checkpoints);
+  log_start(job);
   const TrainResult result = trainer.train();
 
   const ResultFiles results(config.output_dir, communicator.rank());

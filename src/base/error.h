@@ -17,6 +17,7 @@ enum class ExitCode : int {
   communication = 6,  // ranks disagree, or a peer did not answer within comm_timeout_s
   numeric = 7,        // the loss or a gradient is not finite
   device = 8,         // no such device, or it ran out of memory
+  preempted = 9,      // a signal asked it to stop: it saved a checkpoint and can go on from there
 };
 
 // Every failure that a user can cause or cure. `message` says what is wrong and where; `hint` what to do about it.

@@ -3,28 +3,17 @@
 #include <fmt/core.h>
 #include <mpi.h>
 
-#include <cstdlib>
-#include <cstring>
-
 #include "base/error.h"
+#include "comm/launch_environment.h"
 #include "comm/mpi_communicator.h"
 #include "comm/one_process_communicator.h"
 
 namespace bertdist {
 
-namespace {
-
-bool started_by_mpi_launcher() {
-  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"}) {
-    if (std::getenv(variable) != nullptr) return true;
-  }
-  return false;
-}
-
-}  // namespace
-
 MpiSession::MpiSession() {
-  if (!started_by_mpi_launcher()) return;
+  const LaunchEnvironment launch = read_launch_environment();
+  require_connected(launch);
+  if (!launch.connects_mpi) return;
   int provided = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
     throw Error(ExitCode::communication, "MPI_Init_thread failed");
@@ -40,7 +29,9 @@ MpiSession::~MpiSession() {
 
 std::unique_ptr<Communicator> MpiSession::world(const CommunicatorOptions& options) const {
   if (!initialized_) return std::make_unique<OneProcessCommunicator>();
-  return std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, options);
+  auto world = std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, options);
+  require_world_size(read_launch_environment(), world->world_size());
+  return world;
 }
 
 std::string broadcast_text(Communicator& communicator, std::string text, int root, std::string_view what) {

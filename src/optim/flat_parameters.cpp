@@ -22,7 +22,7 @@ FlatParameters::FlatParameters(std::vector<TrainableParameter> parameters) : par
     if (has_weight_decay(parameter.name)) num_decayed_elements_ = offset;
   }
   values_ = at::empty({offset}, at::kFloat);
-  reduced_ = at::zeros({offset + 1}, at::kFloat);
+  reduced_ = at::zeros({offset + 2}, at::kFloat);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     at::Tensor& tensor = parameters_[i].tensor;
     at::Tensor value = view(values_, slices_[i]);

@@ -26,7 +26,8 @@ class FlatParameters {
 
   const at::Tensor& values() const { return values_; }  // float32 [num_elements]
   at::Tensor gradients() const;                         // float32 [num_elements]
-  // Gradients, and behind them one element for the loss: what the ranks sum in one call. float32 [num_elements + 1]
+  // Gradients, and behind them one element for the loss and one for the ranks that want to stop: what the ranks sum in
+  // one call. float32 [num_elements + 2]
   const at::Tensor& reduced() const { return reduced_; }
 
   // Keeps the gradients views of the buffer, which setting them to none would not.

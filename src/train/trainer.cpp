@@ -70,13 +70,14 @@ std::int64_t global_batch_size(const Config& config, int world_size) {
 
 Trainer::Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train,
                  const Dataset* validation, const CheckpointStore& checkpoints, Communicator& communicator,
-                 const Log& log)
+                 const Log& log, const StopToken& stop)
     : config_(config),
       model_(model),
       train_(train),
       checkpoints_(checkpoints),
       communicator_(communicator),
       log_(log),
+      stop_(stop),
       global_batch_size_(global_batch_size(config, communicator.world_size())),
       steps_per_epoch_(ceil_div(train.size(), global_batch_size_)),
       parameters_(trainable_parameters(model)),
@@ -123,6 +124,7 @@ TrainResult Trainer::train() {
     if (is_due(config_.logging_strategy, config_.logging_steps)) log_train_loss(result);
     if (validation_forward_ && is_due(config_.eval_strategy, config_.eval_steps)) run_evaluation();
     if (is_due(config_.save_strategy, config_.save_steps)) save_checkpoint();
+    if (result.stop_requested) stop_with_checkpoint();
   }
   if (progress_) progress_->clear();
   load_best_model();
@@ -176,14 +178,17 @@ Trainer::StepResult Trainer::train_step(std::int64_t step) {
     local_loss += forward_backward(indices, global_count, step);
   }
 
-  float& loss = parameters_.reduced().mutable_data_ptr<float>()[parameters_.num_elements()];
+  const std::span reduced(parameters_.reduced().mutable_data_ptr<float>(),
+                          static_cast<std::size_t>(parameters_.reduced().numel()));
+  float& loss = reduced[reduced.size() - 2];
+  float& num_ranks_to_stop = reduced[reduced.size() - 1];
   loss = static_cast<float>(local_loss);
-  communicator_.all_reduce(buffer_of(std::span(parameters_.reduced().mutable_data_ptr<float>(),
-                                               static_cast<std::size_t>(parameters_.reduced().numel()))),
-                           ReduceOp::sum, "gradients");
+  num_ranks_to_stop = stop_.signal() ? 1 : 0;
+  communicator_.all_reduce(buffer_of(reduced), ReduceOp::sum, "gradients");
   const StepResult result{.loss = loss,
                           .grad_norm = clip_grad_norm(parameters_, config_.max_grad_norm),
-                          .learning_rate = schedule_.at(step)};
+                          .learning_rate = schedule_.at(step),
+                          .stop_requested = num_ranks_to_stop > 0};
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(step, rows, result);
   optimizer_.step(result.learning_rate);
 
@@ -297,6 +302,19 @@ void Trainer::save_checkpoint() {
   if (communicator_.rank() != 0) return;
   checkpoints_.save(model_, optimizer_, parameters_, state_, identity_);
   if (config_.save_total_limit) checkpoints_.rotate(*config_.save_total_limit, state_.best_model_checkpoint);
+}
+
+void Trainer::stop_with_checkpoint() {
+  if (!is_due(config_.save_strategy, config_.save_steps)) save_checkpoint();
+  const std::string_view signal = stop_.signal().value_or("a signal to another rank");
+  if (run_log_) run_log_->append({{"step", state_.global_step}, {"stopped_by", signal}});
+  if (progress_) progress_->clear();
+  // Whoever fails first ends all ranks: not before rank 0 has written.
+  communicator_.barrier("the checkpoint before the end");
+  throw Error(ExitCode::preempted,
+              fmt::format("stopped by {} after step {} of {}; the run so far is in '{}'", signal, state_.global_step,
+                          state_.max_steps, checkpoints_.path_of(state_.global_step).string()),
+              "the same command with --resume_from_checkpoint latest goes on from there");
 }
 
 bool Trainer::should_stop_early() const {

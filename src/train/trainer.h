@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/stop_token.h"
 #include "comm/communicator.h"
 #include "config/config.h"
 #include "data/batch_plan.h"
@@ -35,12 +36,14 @@ class Trainer {
  public:
   // `validation` may be null. All must outlive the trainer; frozen parameters are frozen already.
   Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train, const Dataset* validation,
-          const CheckpointStore& checkpoints, Communicator& communicator, const Log& log);
+          const CheckpointStore& checkpoints, Communicator& communicator, const Log& log, const StopToken& stop);
 
   // Collective, once, before train(). Checks that all ranks are about to do the same, and goes on from the checkpoint
   // that the configuration names, if it names one. Writes nothing. Throws Error(communication) where ranks differ, and
   // Error(configuration) or Error(data) where going on would be another run.
   void start();
+  // Throws Error(preempted) once any rank was asked to stop: all ranks end the same step, and a checkpoint of it is
+  // saved.
   TrainResult train();
 
   const std::optional<Forward>& validation_forward() const { return validation_forward_; }
@@ -50,6 +53,7 @@ class Trainer {
     double loss;
     double grad_norm;
     double learning_rate;
+    bool stop_requested;  // on any rank
   };
 
   void announce() const;
@@ -68,6 +72,7 @@ class Trainer {
   void log_train_loss(const StepResult& result);
   void run_evaluation();
   void save_checkpoint();
+  [[noreturn]] void stop_with_checkpoint();
   bool should_stop_early() const;
   void append_log(nlohmann::ordered_json entry);
   void load_best_model();
@@ -80,6 +85,7 @@ class Trainer {
   const CheckpointStore& checkpoints_;
   Communicator& communicator_;
   const Log& log_;
+  const StopToken& stop_;
 
   std::int64_t global_batch_size_;
   std::int64_t steps_per_epoch_;

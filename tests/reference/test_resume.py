@@ -1,14 +1,19 @@
 """A run that was stopped and resumed ends as the one that was not."""
 
 import json
+import os
+import random
 import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from program import ENVIRONMENT, command, losses_of, make_rows, save_bert, state_of, train, write_csv
 
+PREEMPTED = 9
 FINAL = ("model.safetensors", "config.json", "tokenizer.json")
 
 
@@ -111,6 +116,61 @@ def test_after_a_kill(folder):
         assert (killed / name).read_bytes() == (straight / name).read_bytes(), name
     assert history_of(killed) == history_of(straight)
     assert not [path for path in killed.iterdir() if path.name.endswith(".tmp")]
+
+
+@pytest.fixture(scope="module", params=[0, 2])
+def long_run(request, folder):
+    ranks, output_dir = request.param, folder / f"long-{request.param}"
+    options = options_of(folder, num_train_epochs=60, save_strategy="steps", save_steps=500, logging_steps=1,
+                         eval_strategy="steps", eval_steps=50)
+    train(folder / "model", output_dir, ranks=ranks, **options)
+    return ranks, output_dir, options
+
+
+def children_of(process):
+    """mpirun's ranks, in their order."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            front, back = path.read_text().rsplit(")", 1)
+            if int(back.split()[1]) == process:
+                found.append(int(front.split()[0]))
+    return sorted(found)
+
+
+def signal_after(step, number, folder, output_dir, ranks, options):
+    """Sends SIGUSR1 to the program, or to mpirun, and SIGTERM to a single rank, once so many steps have been logged."""
+    job = subprocess.Popen(
+        command("train", ranks=ranks, model_name_or_path=folder / "model", output_dir=output_dir, num_threads=1,
+                token_cache_dir=folder / "cache", **options),
+        env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    log = output_dir / "run_log.jsonl"
+    while job.poll() is None and (not log.exists() or log.read_text().count('"loss"') < step):
+        time.sleep(0.002)
+    to = children_of(job.pid)[-1] if ranks and number == signal.SIGTERM else job.pid
+    os.kill(to, number)
+    _, stderr = job.communicate(timeout=60)
+    return job.returncode, stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM], ids=lambda number: number.name)
+def test_after_a_signal_in_any_step(folder, long_run, number):
+    ranks, straight, options = long_run
+    stopped = folder / f"signalled-{ranks}-{number.name}"
+    returncode, stderr = signal_after(random.randrange(20, 250), number, folder, stopped, ranks, options)
+    (checkpoint,) = stopped.glob("checkpoint-*")
+    step = int(checkpoint.name.removeprefix("checkpoint-"))
+    assert 0 < step < 360 and not (stopped / "model.safetensors").exists()
+    by = "a signal to another rank" if ranks and number == signal.SIGTERM else number.name
+    assert f"[rank 0] error: stopped by {by} after step {step} of 360" in stderr and str(checkpoint) in stderr
+    assert "hint: the same command with --resume_from_checkpoint latest" in stderr
+    assert returncode == PREEMPTED
+    assert json.loads((stopped / "run_log.jsonl").read_text().splitlines()[-1])["stopped_by"] == by
+    result = train(folder / "model", stopped, ranks=ranks, resume_from_checkpoint="latest", **options)
+    assert f"at step {step} of 360" in result.stderr
+    for name in FINAL:
+        assert (stopped / name).read_bytes() == (straight / name).read_bytes(), name
+    assert history_of(stopped) == history_of(straight)
 
 
 def test_the_best_checkpoint_is_still_known(folder):
