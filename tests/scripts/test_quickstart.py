@@ -47,6 +47,31 @@ def test_the_users_own_file(machine, tmp_path):
     assert (machine.folder / "predicted").read_text().startswith("url\n")
 
 
+@pytest.mark.parametrize("output_dir", [["--output_dir=runs/mine"], ["--output-dir", "runs/mine"]])
+def test_keys_reach_bertdist_however_they_are_written(machine, output_dir):
+    result = machine.run("launcher/quickstart", *output_dir, "--overwrite_output_dir", "--num_train_epochs=1", "--header")
+    assert result.returncode == 0, result.stderr
+    prepare, train, predict = bertdist_calls(machine)
+    given = " ".join([*output_dir, "--overwrite_output_dir", "--num_train_epochs=1", "--header"])
+    assert prepare.endswith(f" {given}") and train.endswith(f" {given}")
+    assert "--model_name_or_path runs/mine " in predict
+
+
+def test_the_users_own_file_behind_an_equals_sign(machine, tmp_path):
+    (tmp_path / "mine.csv").write_text("url,class\na,1\n")
+    result = machine.run("launcher/quickstart", f"--train_file={tmp_path / 'mine.csv'}", "--text_column=url")
+    assert result.returncode == 0, result.stderr
+    assert f"--train_file {tmp_path / 'mine.csv'} --validation_split 0.2 --text_column=url" in bertdist_calls(machine)[1]
+    assert (machine.folder / "predicted").read_text().startswith("url\n")
+
+
+@pytest.mark.parametrize("key", ["--output_dir", "--text_column", "--train_file", "--jobs"])
+def test_a_key_without_its_value_is_named_before_anything_is_done(machine, key):
+    result = machine.run("launcher/quickstart", key)
+    assert result.returncode == 1 and f"option {key} needs a value" in result.stderr
+    assert machine.calls() == []
+
+
 def test_a_dry_run_runs_nothing(machine):
     result = machine.run("launcher/quickstart", "--dry-run")
     assert result.returncode == 0, result.stderr
