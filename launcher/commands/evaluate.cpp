@@ -26,7 +26,7 @@ void run_evaluate(const Job& job) {
     if (!split) return;
     const Forward forward(model, *split, job.communicator);
     results.write(name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(),
-                                 job.communicator, job.log)
+                                 /*label_smoothing_factor=*/0, job.communicator, job.log)
                             .to_json(prefix));
   };
   // A lone test file is the evaluation; beside a validation file it has results of its own.

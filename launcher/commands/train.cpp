@@ -100,6 +100,8 @@ void run_train(const Job& job) {
   Communicator& communicator = job.communicator;
   announce_ranks(job);
   const ModelSource source = open_model_source(config);
+  check_freezing(source.config, freeze_spec(config));
+  BertForSequenceClassification::check_pretrained(source.folder);
   if (communicator.rank() == 0) require_free_output_dir(config);
 
   const TokenCaches caches = prepare_caches(job, source, known_labels(config, source.config));
@@ -126,9 +128,9 @@ void run_train(const Job& job) {
                           {"train_samples", splits.train->size()},
                           {"global_step", result.state.global_step}});
   const auto final_metrics = [&](const Forward& forward, const char* name, const char* prefix) {
-    results.write(
-        name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(), communicator, job.log)
-                  .to_json(prefix));
+    results.write(name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(),
+                                 config.label_smoothing_factor, communicator, job.log)
+                            .to_json(prefix));
   };
   if (trainer.validation_forward()) final_metrics(*trainer.validation_forward(), "eval", "eval_");
   if (splits.test) final_metrics(Forward(model, *splits.test, communicator), "test", "test_");

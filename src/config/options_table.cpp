@@ -187,7 +187,7 @@ Options optimizer_options() {
       number_option({"max_grad_norm", section, kTrain, "Longer gradients are shortened to this; 0: never."},
                     &Config::max_grad_norm, at_least(0)),
       number_option({"label_smoothing_factor", section, kTrain,
-                     "Share of a label that is spread over all labels, in the training loss."},
+                     "Share of a label that is spread over all labels, in the losses of training and evaluation."},
                     &Config::label_smoothing_factor, between(0, 1)),
   };
 }

@@ -55,13 +55,19 @@ std::vector<double> softmax_of(std::span<const Real> logits) {
   return values;
 }
 
-// -log(softmax(logits)[label])
+// -log(softmax(logits)), at `label` and, with the weight of the smoothing, in the mean over all labels.
 template <typename Real>
-double cross_entropy(std::span<const Real> logits, std::int64_t label) {
+double cross_entropy(std::span<const Real> logits, std::int64_t label, double label_smoothing_factor) {
   const double largest = *std::ranges::max_element(logits);
-  double sum = 0;
-  for (const Real logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
-  return std::log(sum) - (static_cast<double>(logits[static_cast<std::size_t>(label)]) - largest);
+  double sum_of_exponentials = 0, sum = 0;
+  for (const Real logit : logits) {
+    const double shifted = static_cast<double>(logit) - largest;
+    sum_of_exponentials += std::exp(shifted);
+    sum += shifted;
+  }
+  const double at_label = static_cast<double>(logits[static_cast<std::size_t>(label)]) - largest;
+  const double mean = sum / static_cast<double>(logits.size());
+  return std::log(sum_of_exponentials) - (1 - label_smoothing_factor) * at_label - label_smoothing_factor * mean;
 }
 
 // The chance that a row of the positive class scores above another row, from integer counts of pairs.
@@ -145,7 +151,8 @@ double matthews_correlation(const Counts& counts, double rows) {
 }
 
 template <typename Real>
-ClassificationMetrics compute(std::span<const Real> logits, std::span<const std::int64_t> labels, int num_labels) {
+ClassificationMetrics compute(std::span<const Real> logits, std::span<const std::int64_t> labels, int num_labels,
+                              double label_smoothing_factor) {
   check_input(logits, labels, num_labels);
   const std::size_t width = static_cast<std::size_t>(num_labels);
   const double rows = static_cast<double>(labels.size());
@@ -157,7 +164,7 @@ ClassificationMetrics compute(std::span<const Real> logits, std::span<const std:
     const auto values = logits.subspan(row * width, width);
     const auto prediction = static_cast<std::size_t>(std::ranges::max_element(values) - values.begin());
     ++metrics.confusion_matrix[static_cast<std::size_t>(labels[row])][prediction];
-    metrics.loss += cross_entropy(values, labels[row]) / rows;
+    metrics.loss += cross_entropy(values, labels[row], label_smoothing_factor) / rows;
     const std::vector<double> row_probabilities = softmax_of(values);
     for (std::size_t label = 0; label < width; ++label) probabilities[label][row] = row_probabilities[label];
   }
@@ -178,13 +185,15 @@ std::vector<std::pair<std::string_view, std::optional<double>>> ClassificationMe
 }
 
 ClassificationMetrics compute_classification_metrics(std::span<const double> logits,
-                                                     std::span<const std::int64_t> labels, int num_labels) {
-  return compute(logits, labels, num_labels);
+                                                     std::span<const std::int64_t> labels, int num_labels,
+                                                     double label_smoothing_factor) {
+  return compute(logits, labels, num_labels, label_smoothing_factor);
 }
 
 ClassificationMetrics compute_classification_metrics(std::span<const float> logits,
-                                                     std::span<const std::int64_t> labels, int num_labels) {
-  return compute(logits, labels, num_labels);
+                                                     std::span<const std::int64_t> labels, int num_labels,
+                                                     double label_smoothing_factor) {
+  return compute(logits, labels, num_labels, label_smoothing_factor);
 }
 
 std::vector<double> softmax(std::span<const double> logits) {

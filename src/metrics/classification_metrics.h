@@ -21,20 +21,23 @@ struct ClassificationMetrics {
   double precision = 0;
   double recall = 0;
   double mcc = 0;                                           // Matthews correlation coefficient
-  double loss = 0;                                          // mean cross-entropy, without label smoothing
+  double loss = 0;                                          // mean cross-entropy
   std::vector<std::vector<std::int64_t>> confusion_matrix;  // [true class][predicted class]
 
   // The single numbers in the order and under the names in which they are reported.
   std::vector<std::pair<std::string_view, std::optional<double>>> named() const;
 };
 
-// logits: [rows, num_labels], row-major; labels: [rows], ids in 0..num_labels-1. Computed in double.
+// logits: [rows, num_labels], row-major; labels: [rows], ids in 0..num_labels-1. Computed in double. The loss spreads
+// `label_smoothing_factor` of each label over all labels, as Hugging Face's Trainer does in training and evaluation.
 // Throws Error(data) for no rows, a label out of range or sizes that do not fit, and Error(numeric) naming the row of a
 // logit that is not finite.
 ClassificationMetrics compute_classification_metrics(std::span<const double> logits,
-                                                     std::span<const std::int64_t> labels, int num_labels);
+                                                     std::span<const std::int64_t> labels, int num_labels,
+                                                     double label_smoothing_factor = 0);
 ClassificationMetrics compute_classification_metrics(std::span<const float> logits,
-                                                     std::span<const std::int64_t> labels, int num_labels);
+                                                     std::span<const std::int64_t> labels, int num_labels,
+                                                     double label_smoothing_factor = 0);
 
 // Probabilities of one row's logits, exact to rounding however large they are.
 std::vector<double> softmax(std::span<const double> logits);

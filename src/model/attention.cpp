@@ -1,5 +1,6 @@
 #include "model/attention.h"
 
+#include <ATen/ATen.h>
 #include <algorithm>
 #include <cmath>
 #include <numeric>

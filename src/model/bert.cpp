@@ -1,5 +1,6 @@
 #include "model/bert.h"
 
+#include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
 #include <utility>

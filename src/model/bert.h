@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -54,6 +54,10 @@ struct FrozenPrefix {
 // BERT with a pooler and a linear classifier on its [CLS] token, as Hugging Face's class of this name.
 class BertForSequenceClassification {
  public:
+  // Throws the errors of from_pretrained for a folder whose tensors do not fit its config.json, but for a classifier's,
+  // whose labels a training decides. Reads headers alone.
+  static void check_pretrained(const std::filesystem::path& folder);
+
   // Reads config.json and model.safetensors (or the shards of model.safetensors.index.json) of a folder into memory of
   // the model's own. Throws Error(model) that names the file and the tensor.
   static BertForSequenceClassification from_pretrained(const std::filesystem::path& folder,

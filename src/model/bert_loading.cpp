@@ -22,6 +22,21 @@ struct Stored {
   std::string name;  // in the file
 };
 
+// The tensors of a folder under their names in the model; `files` owns what they point to.
+struct StoredTensors {
+  std::vector<SafetensorsFile> files;
+  std::map<std::string, Stored> by_name;
+
+  explicit StoredTensors(const fs::path& folder);
+  StoredTensors(const StoredTensors&) = delete;
+  StoredTensors& operator=(const StoredTensors&) = delete;
+
+  bool has_module_of(const std::string& parameter) const {
+    const std::string module = parameter.substr(0, parameter.rfind('.'));
+    return by_name.contains(module + ".weight") || by_name.contains(module + ".bias");
+  }
+};
+
 // The name that a tensor of a checkpoint has in the model: without "bert." exports of the encoder alone add it, and
 // LayerNorms are gamma and beta in checkpoints that TensorFlow's were converted to.
 std::string model_name(std::string name) {
@@ -46,15 +61,11 @@ bool is_head(std::string_view name) {
   return name.starts_with("bert.pooler.") || name.starts_with("classifier.");
 }
 
-std::string module_of(const std::string& name) {
-  return name.substr(0, name.rfind('.'));
-}
-
-std::map<std::string, Stored> index_tensors(const std::vector<SafetensorsFile>& files) {
-  std::map<std::string, Stored> stored;
+StoredTensors::StoredTensors(const fs::path& folder) {
+  for (const fs::path& path : find_weight_files(folder)) files.emplace_back(path);
   for (const SafetensorsFile& file : files) {
     for (const auto& [name, entry] : file.entries()) {
-      const auto [place, is_new] = stored.emplace(model_name(name), Stored{&file, name});
+      const auto [place, is_new] = by_name.emplace(model_name(name), Stored{&file, name});
       if (!is_new) {
         throw Error(ExitCode::model,
                     fmt::format("'{}' of '{}' and '{}' of '{}' are both {}", place->second.name,
@@ -62,7 +73,6 @@ std::map<std::string, Stored> index_tensors(const std::vector<SafetensorsFile>& 
       }
     }
   }
-  return stored;
 }
 
 void check_shape(const ParameterSpec& spec, const Stored& stored, const fs::path& folder) {
@@ -78,6 +88,19 @@ void check_shape(const ParameterSpec& spec, const Stored& stored, const fs::path
                   : fmt::format("'{}' does not belong to these weights", (folder / "config.json").string()));
 }
 
+// Every parameter is stored with its shape, or is one of a head that the folder lacks altogether.
+void check_tensors(const std::vector<ParameterSpec>& specs, const StoredTensors& stored, const fs::path& folder) {
+  for (const ParameterSpec& spec : specs) {
+    const auto found = stored.by_name.find(spec.name);
+    if (found != stored.by_name.end()) {
+      check_shape(spec, found->second, folder);
+    } else if (!is_head(spec.name) || stored.has_module_of(spec.name)) {
+      throw Error(ExitCode::model, fmt::format("'{}' has no tensor '{}'", folder.string(), spec.name),
+                  "its config.json asks for it; is this a BERT checkpoint, and completely downloaded?");
+    }
+  }
+}
+
 BertConfig read_config(const fs::path& folder, const PretrainedOptions& options) {
   BertConfig config = BertConfig::from_file(folder / "config.json");
   if (!options.id2label.empty()) config.id2label = options.id2label;
@@ -87,37 +110,28 @@ BertConfig read_config(const fs::path& folder, const PretrainedOptions& options)
 
 }  // namespace
 
+void BertForSequenceClassification::check_pretrained(const fs::path& folder) {
+  std::vector<ParameterSpec> specs = bert_parameter_specs(BertConfig::from_file(folder / "config.json"));
+  std::erase_if(specs, [](const ParameterSpec& spec) { return spec.name.starts_with("classifier."); });
+  check_tensors(specs, StoredTensors(folder), folder);
+}
+
 BertForSequenceClassification BertForSequenceClassification::from_pretrained(const fs::path& folder,
                                                                              const PretrainedOptions& options,
                                                                              LoadReport& report) {
   BertConfig config = read_config(folder, options);
-  std::vector<SafetensorsFile> files;
-  for (const fs::path& path : find_weight_files(folder)) files.emplace_back(path);
-  const std::map<std::string, Stored> stored = index_tensors(files);
-  const auto module_is_stored = [&](const std::string& name) {
-    return stored.contains(module_of(name) + ".weight") || stored.contains(module_of(name) + ".bias");
-  };
-
-  report = {};
+  const StoredTensors stored(folder);
   const std::vector<ParameterSpec> specs = bert_parameter_specs(config);
-  for (const ParameterSpec& spec : specs) {
-    const auto found = stored.find(spec.name);
-    if (found != stored.end()) {
-      check_shape(spec, found->second, folder);
-    } else if (is_head(spec.name) && !module_is_stored(spec.name)) {
-      report.initialized.push_back(spec.name);
-    } else {
-      throw Error(ExitCode::model, fmt::format("'{}' has no tensor '{}'", folder.string(), spec.name),
-                  "its config.json asks for it; is this a BERT checkpoint, and completely downloaded?");
-    }
-  }
+  check_tensors(specs, stored, folder);
 
   // Only now that everything is known to fit is memory taken for what the config asks for.
+  report = {};
   std::vector<NamedParameter> parameters;
   std::set<std::string> used;
   for (const ParameterSpec& spec : specs) {
-    const auto found = stored.find(spec.name);
-    if (found == stored.end()) {
+    const auto found = stored.by_name.find(spec.name);
+    if (found == stored.by_name.end()) {
+      report.initialized.push_back(spec.name);
       parameters.push_back({spec.name, initial_parameter(spec, config, options.seed)});
     } else {
       used.insert(spec.name);
@@ -125,7 +139,7 @@ BertForSequenceClassification BertForSequenceClassification::from_pretrained(con
       parameters.push_back({spec.name, found->second.file->tensor(found->second.name).clone()});
     }
   }
-  for (const auto& [name, tensor] : stored) {
+  for (const auto& [name, tensor] : stored.by_name) {
     if (!used.contains(name) && !is_buffer(name)) report.unused.push_back(tensor.name);
   }
   for (NamedParameter& parameter : parameters) parameter.tensor.set_requires_grad(true);

@@ -1,5 +1,6 @@
 #include "model/bert_parameters.h"
 
+#include <ATen/ATen.h>
 #include <fmt/core.h>
 
 #include <array>

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/nearest_name.h"
+#include "model/bert_parameters.h"
 
 namespace bertdist {
 
@@ -25,9 +26,9 @@ bool matches(const std::string& name, const std::string& pattern) {
 }
 
 // The parameters and modules whose names are most like the pattern.
-std::vector<std::string> nearest_names(const std::vector<NamedParameter>& parameters, const std::string& pattern) {
+std::vector<std::string> nearest_names(const std::vector<ParameterSpec>& parameters, const std::string& pattern) {
   std::set<std::string> names;
-  for (const NamedParameter& parameter : parameters) {
+  for (const ParameterSpec& parameter : parameters) {
     for (std::string name = parameter.name;; name.resize(name.rfind('.'))) {
       names.insert(name);
       if (name.find('.') == std::string::npos) break;
@@ -39,25 +40,6 @@ std::vector<std::string> nearest_names(const std::vector<NamedParameter>& parame
   std::vector<std::string> nearest;
   for (std::size_t i = 0; i < std::min<std::size_t>(3, ranked.size()); ++i) nearest.push_back(ranked[i].second);
   return nearest;
-}
-
-void check_spec(const BertForSequenceClassification& model, const FreezeSpec& spec) {
-  const std::int64_t num_layers = model.config().num_hidden_layers;
-  if (spec.kind == FreezeSpec::Kind::first_layers && (spec.first_layers < 0 || spec.first_layers > num_layers)) {
-    throw Error(ExitCode::configuration,
-                fmt::format("freeze: first_layers = {} of a model with {} layers", spec.first_layers, num_layers),
-                fmt::format("choose one of 0 to {}; the embeddings are frozen too", num_layers));
-  }
-  if (spec.kind != FreezeSpec::Kind::patterns) return;
-  for (const std::string& pattern : spec.patterns) {
-    const bool used = std::any_of(model.parameters().begin(), model.parameters().end(),
-                                  [&](const NamedParameter& parameter) { return matches(parameter.name, pattern); });
-    if (!used) {
-      throw Error(ExitCode::configuration, fmt::format("freeze: no parameter matches '{}'", pattern),
-                  fmt::format("names like it: {}; * stands for any text",
-                              fmt::join(nearest_names(model.parameters(), pattern), ", ")));
-    }
-  }
 }
 
 bool is_frozen(const std::string& name, const FreezeSpec& spec) {
@@ -98,16 +80,31 @@ FrozenPrefix find_frozen_prefix(const BertForSequenceClassification& model, bool
 
 }  // namespace
 
-Freezing apply_freezing(BertForSequenceClassification& model, const FreezeSpec& spec, bool frozen_dropout) {
-  check_spec(model, spec);
-  const auto frozen = [&](const NamedParameter& parameter) { return is_frozen(parameter.name, spec); };
-  if (std::all_of(model.parameters().begin(), model.parameters().end(), frozen)) {
+void check_freezing(const BertConfig& config, const FreezeSpec& spec) {
+  const std::int64_t num_layers = config.num_hidden_layers;
+  if (spec.kind == FreezeSpec::Kind::first_layers && (spec.first_layers < 0 || spec.first_layers > num_layers)) {
+    throw Error(ExitCode::configuration,
+                fmt::format("freeze: first_layers = {} of a model with {} layers", spec.first_layers, num_layers),
+                fmt::format("choose one of 0 to {}; the embeddings are frozen too", num_layers));
+  }
+  const std::vector<ParameterSpec> parameters = bert_parameter_specs(config);
+  for (const std::string& pattern : spec.patterns) {
+    if (std::ranges::any_of(parameters, [&](const ParameterSpec& p) { return matches(p.name, pattern); })) continue;
+    throw Error(
+        ExitCode::configuration, fmt::format("freeze: no parameter matches '{}'", pattern),
+        fmt::format("names like it: {}; * stands for any text", fmt::join(nearest_names(parameters, pattern), ", ")));
+  }
+  if (std::ranges::all_of(parameters, [&](const ParameterSpec& p) { return is_frozen(p.name, spec); })) {
     throw Error(ExitCode::configuration, "freeze: every parameter is frozen, which leaves nothing to train",
                 "leave at least the classifier out: freeze = \"base\"");
   }
+}
+
+Freezing apply_freezing(BertForSequenceClassification& model, const FreezeSpec& spec, bool frozen_dropout) {
+  check_freezing(model.config(), spec);
   Freezing freezing;
   for (NamedParameter& parameter : model.parameters()) {
-    const bool trainable = !frozen(parameter);
+    const bool trainable = !is_frozen(parameter.name, spec);
     parameter.tensor.set_requires_grad(trainable);
     const std::int64_t num_elements = parameter.tensor.numel();
     freezing.parameters.push_back({parameter.name, parameter.tensor.sizes().vec(), num_elements, trainable});

@@ -40,9 +40,12 @@ struct Freezing {
       0;  // layers of the frozen prefix: all parameters of them and of all below are frozen
 };
 
-// Sets requires_grad of every parameter and the model's frozen prefix, in which dropout is off unless frozen_dropout.
 // Throws Error(configuration) where a pattern matches nothing, first_layers is not one of 0 to the number of layers, or
-// nothing would be left to train.
+// nothing would be left to train. Needs no weights.
+void check_freezing(const BertConfig& config, const FreezeSpec& spec);
+
+// Sets requires_grad of every parameter and the model's frozen prefix, in which dropout is off unless frozen_dropout.
+// Throws as check_freezing does.
 Freezing apply_freezing(BertForSequenceClassification& model, const FreezeSpec& spec, bool frozen_dropout);
 
 }  // namespace bertdist

@@ -1,5 +1,6 @@
 #include "model/keyed_dropout.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>

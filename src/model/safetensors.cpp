@@ -1,5 +1,6 @@
 #include "model/safetensors.h"
 
+#include <ATen/ATen.h>
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>

@@ -59,15 +59,24 @@ std::optional<fs::path> main_snapshot(const fs::path& entry) {
   return is_folder(snapshot) ? std::optional(snapshot) : std::nullopt;
 }
 
+// Tensor by tensor, by no class of a model: that would add weights of its own where the file lacks some.
+std::string conversion_command(const fs::path& folder) {
+  return fmt::format(
+      "python3 -c \"import sys, glob, torch, safetensors.torch as s; d = sys.argv[1]; "
+      "t = {{k: v for f in glob.glob(d + '/pytorch_model*.bin') "
+      "for k, v in torch.load(f, map_location='cpu', weights_only=True).items()}}; "
+      "s.save_file({{k: v.clone().contiguous() for k, v in t.items()}}, d + '/model.safetensors', {{'format': "
+      "'pt'}})\" "
+      "'{}'",
+      folder.string());
+}
+
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
   if (is_file(folder / "pytorch_model.bin") || is_file(folder / "pytorch_model.bin.index.json")) {
-    throw Error(
-        ExitCode::model,
-        fmt::format("'{}' has its weights only as pytorch_model.bin, which holds code and is not read",
-                    folder.string()),
-        fmt::format("convert it once: python -c \"from transformers import AutoModelForSequenceClassification as M; "
-                    "M.from_pretrained('{0}').save_pretrained('{0}', safe_serialization=True)\"",
-                    folder.string()));
+    throw Error(ExitCode::model,
+                fmt::format("'{}' has its weights only as pytorch_model.bin, which holds code and is not read",
+                            folder.string()),
+                "convert it once, in a Python that has torch and safetensors: " + conversion_command(folder));
   }
   throw Error(ExitCode::model,
               fmt::format("'{}' has neither model.safetensors nor model.safetensors.index.json", folder.string()),

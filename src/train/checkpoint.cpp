@@ -179,9 +179,10 @@ std::vector<std::pair<std::int64_t, fs::path>> CheckpointStore::complete_checkpo
   return found;
 }
 
-std::optional<fs::path> CheckpointStore::latest() const {
-  const auto checkpoints = complete_checkpoints();
-  return checkpoints.empty() ? std::nullopt : std::optional(checkpoints.back().second);
+std::vector<fs::path> CheckpointStore::newest_first() const {
+  std::vector<fs::path> paths;
+  for (const auto& [step, path] : complete_checkpoints()) paths.insert(paths.begin(), path);
+  return paths;
 }
 
 void CheckpointStore::rotate(std::int64_t save_total_limit, const std::string& best_model_checkpoint) const {

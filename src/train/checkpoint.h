@@ -52,8 +52,8 @@ class CheckpointStore {
   // Takes away what a run that was killed while it wrote a checkpoint left behind.
   void remove_unfinished() const;
 
-  // The complete checkpoint with the highest step, if there is any.
-  std::optional<std::filesystem::path> latest() const;
+  // The complete checkpoints, those with the highest steps first.
+  std::vector<std::filesystem::path> newest_first() const;
 
  private:
   std::vector<std::pair<std::int64_t, std::filesystem::path>> complete_checkpoints() const;  // by rising step

@@ -108,7 +108,7 @@ std::vector<float> gather_logits(std::span<const std::int32_t> lengths, std::int
 }
 
 Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_t num_labels,
-                    Communicator& communicator, const Log& log) {
+                    double label_smoothing_factor, Communicator& communicator, const Log& log) {
   const auto start = std::chrono::steady_clock::now();
   const Dataset& dataset = forward.dataset();
   const std::vector<float> logits = gather_logits(
@@ -120,7 +120,9 @@ Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_
   if (communicator.rank() == 0) {
     std::vector<std::int64_t> labels;
     for (std::int64_t i = 0; i < dataset.size(); ++i) labels.push_back(dataset.label(i));
-    metrics = metrics_to_json(compute_classification_metrics(logits, labels, static_cast<int>(num_labels))).dump();
+    metrics = metrics_to_json(
+                  compute_classification_metrics(logits, labels, static_cast<int>(num_labels), label_smoothing_factor))
+                  .dump();
   }
   metrics = broadcast_text(communicator, metrics, 0, "evaluation metrics");
   evaluation.metrics = metrics_from_json(nlohmann::json::parse(metrics));

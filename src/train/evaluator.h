@@ -31,9 +31,9 @@ struct Evaluation {
   nlohmann::ordered_json to_json(std::string_view prefix) const;
 };
 
-// Collective. Metrics of a whole split, the same on every rank. Throws Error(data) where a row has no label.
-// Warns where the AUC is undefined.
+// Collective. Metrics of a whole split, the same on every rank; the loss is that of the training, smoothed where that
+// is. Throws Error(data) where a row has no label. Warns where the AUC is undefined.
 Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_t num_labels,
-                    Communicator& communicator, const Log& log);
+                    double label_smoothing_factor, Communicator& communicator, const Log& log);
 
 }  // namespace bertdist

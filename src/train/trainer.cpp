@@ -264,8 +264,9 @@ void Trainer::log_train_loss(const StepResult& result) {
 }
 
 void Trainer::run_evaluation() {
-  const Evaluation evaluation = evaluate(*validation_forward_, config_.per_device_eval_batch_size,
-                                         model_.config().num_labels(), communicator_, log_);
+  const Evaluation evaluation =
+      evaluate(*validation_forward_, config_.per_device_eval_batch_size, model_.config().num_labels(),
+               config_.label_smoothing_factor, communicator_, log_);
   nlohmann::ordered_json entry{{"epoch", state_.epoch}};
   entry.update(evaluation.to_json("eval_"));
   entry["step"] = state_.global_step;

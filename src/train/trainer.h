@@ -55,9 +55,15 @@ class Trainer {
     double learning_rate;
     bool stop_requested;  // on any rank
   };
+  struct Restored {
+    std::filesystem::path folder;
+    TrainerState state;
+  };
 
   void announce() const;
   void resume();
+  std::optional<Restored> restore();
+  TrainerState restore_from(const std::filesystem::path& checkpoint);
   void find_best_checkpoint(const std::filesystem::path& resumed_from);
   std::string frozen_weights() const;
   void check_ranks_agree() const;

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <exception>
 #include <filesystem>
 #include <utility>
 
@@ -21,19 +22,9 @@ void Trainer::resume() {
   std::string folder;
   std::string state;
   if (communicator_.rank() == 0) {
-    const auto found = *config_.resume_from_checkpoint == "latest"
-                           ? checkpoints_.latest()
-                           : std::optional<std::filesystem::path>(*config_.resume_from_checkpoint);
-    if (found) {
-      folder = found->string();
-      const RunIdentity saved = load_run_identity(*found);
-      require_resumable(saved, identity_, log_);
-      for (const std::string& change : changed_options(*found, to_toml(config_))) {
-        log_.info("changed since the checkpoint: {}", change);
-      }
-      load_parameters(*found, parameters_);
-      load_optimizer(*found, parameters_, optimizer_);
-      state = load_trainer_state(*found).to_json().dump();
+    if (const std::optional<Restored> restored = restore()) {
+      folder = restored->folder.string();
+      state = restored->state.to_json().dump();
     }
   }
   folder = broadcast_text(communicator_, folder, 0, "checkpoint to resume from");
@@ -54,6 +45,37 @@ void Trainer::resume() {
   first_step_ = state_.global_step;
   first_tokens_ = state_.num_input_tokens_seen;
   log_.info("resuming from '{}' at step {} of {}", folder, state_.global_step, state_.max_steps);
+}
+
+// Rank 0's. A newest checkpoint that cannot be read must not end a run that an older one can go on.
+std::optional<Trainer::Restored> Trainer::restore() {
+  if (*config_.resume_from_checkpoint != "latest") {
+    const std::filesystem::path folder(*config_.resume_from_checkpoint);
+    return Restored{folder, restore_from(folder)};
+  }
+  std::exception_ptr failure_of_newest;
+  for (const std::filesystem::path& folder : checkpoints_.newest_first()) {
+    try {
+      return Restored{folder, restore_from(folder)};
+    } catch (const Error& error) {
+      const bool is_another_run = error.code() == ExitCode::configuration;
+      if (is_another_run) throw;
+      if (!failure_of_newest) failure_of_newest = std::current_exception();
+      log_.warn("'{}' is passed over: {}", folder.string(), error.what());
+    }
+  }
+  if (failure_of_newest) std::rethrow_exception(failure_of_newest);
+  return std::nullopt;
+}
+
+TrainerState Trainer::restore_from(const std::filesystem::path& checkpoint) {
+  require_resumable(load_run_identity(checkpoint), identity_, log_);
+  for (const std::string& change : changed_options(checkpoint, to_toml(config_))) {
+    log_.info("changed since the checkpoint: {}", change);
+  }
+  load_parameters(checkpoint, parameters_);
+  load_optimizer(checkpoint, parameters_, optimizer_);
+  return load_trainer_state(checkpoint);
 }
 
 // The run's folder may have been moved, or be written in another way: the best checkpoint is looked for in this run's

@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification
 
 BERTDIST = os.environ["BERTDIST"]
-CONFIGURATION, DATA, MODEL, OUTPUT, NUMERIC = 2, 3, 4, 5, 7
+CONFIGURATION, DATA, MODEL, OUTPUT, NUMERIC, DEVICE = 2, 3, 4, 5, 7, 8
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "text", "of", "words"]
 ROWS = ["good text,0", "bad text,1", "good words,0", "bad words,1", "good,0", "bad,1"]
 
@@ -34,8 +37,9 @@ def table(tmp_path) -> Path:
     return path
 
 
-def train(tmp_path: Path, *options: object, ranks: int = 0) -> subprocess.CompletedProcess:
-    launcher = [os.environ["MPIRUN"], "-np", str(ranks)] if ranks else []
+def train(tmp_path: Path, *options: object, ranks: int = 0, launcher=()) -> subprocess.CompletedProcess:
+    if ranks:
+        launcher = [os.environ["MPIRUN"], "-np", str(ranks)]
     command = [*launcher, BERTDIST, "--output_dir", tmp_path / "out", "--token_cache_dir", tmp_path / "cache",
                "--num_train_epochs", 1, *options]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
@@ -82,11 +86,14 @@ def test_the_parameter_table_folds_layers_that_are_alike(tmp_path, table):
         (["--max_seq_length", "33"], CONFIGURATION, ["33", "32 positions"]),
         (["--text_column", "txt"], DATA, ["txt", "text"]),
         (["--freeze", '["no.such.*"]'], CONFIGURATION, ["no.such.*"]),
+        (["--freeze.first_layers", "2"], CONFIGURATION, ["first_layers = 2", "1 layers"]),
+        (["--freeze", '["*"]'], CONFIGURATION, ["every parameter is frozen"]),
     ],
 )
 def test_wrong_options(tmp_path, model, table, options, exit_code, facts):
     assert_fails(train(tmp_path, "--model_name_or_path", model, "--train_file", table, *options), exit_code, *facts)
     assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "cache").glob("*.h5")), "wrong options are found before anything is tokenised"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +184,19 @@ def test_ranks_that_disagree_change_nothing(tmp_path, model, table):
     assert {path.name for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_ranks_with_other_weights_are_refused(tmp_path, model, table):
+    for place, seed in (("here", 0), ("there", 1)):
+        shutil.copytree(model, tmp_path / place / "model")
+        torch.manual_seed(seed)
+        BertForSequenceClassification(BertConfig.from_pretrained(model)).save_pretrained(tmp_path / place / "model")
+    options = ["--model_name_or_path", "model", "--train_file", table, "--output_dir", tmp_path / "out",
+               "--token_cache_dir", tmp_path / "cache", "--num_train_epochs", 1]
+    line = [os.environ["MPIRUN"], "-np", 1, "-wdir", tmp_path / "here", BERTDIST, *options,
+            ":", "-np", 1, "-wdir", tmp_path / "there", BERTDIST, *options]
+    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, timeout=120)
+    assert_fails(done, 6, "rank 1 and rank 0 differ in the model's weights")
+
+
 def test_a_label_that_training_did_not_have(tmp_path, model, table):
     validation = tmp_path / "validation.csv"
     validation.write_text("text,label\ngood,0\nbad,7\n")
@@ -206,6 +226,7 @@ def test_weights_that_do_not_fit(tmp_path, model, table):
     (broken / "config.json").write_text(json.dumps(config))
     done = train(tmp_path, "--model_name_or_path", broken, "--train_file", table)
     assert_fails(done, MODEL, "intermediate", "16", "20", "model.safetensors")
+    assert not (tmp_path / "cache").exists(), "weights are held against their config.json before anything is tokenised"
 
 
 def test_truncated_weights(tmp_path, model, table):
@@ -213,6 +234,27 @@ def test_truncated_weights(tmp_path, model, table):
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-5])
     assert_fails(train(tmp_path, "--model_name_or_path", broken, "--train_file", table), MODEL, "model.safetensors")
+
+
+@pytest.mark.parametrize("num_files", [1, 2])
+def test_the_printed_command_converts_old_weights_as_they_are(tmp_path, model, table, num_files):
+    old = Path(shutil.copytree(model, tmp_path / "old"))
+    weights = load_file(old / "model.safetensors")
+    (old / "model.safetensors").unlink()
+    names = sorted(name for name in weights if not name.startswith("classifier."))
+    for number in range(num_files):
+        file = "pytorch_model.bin" if num_files == 1 else f"pytorch_model-{number + 1:05}-of-{num_files:05}.bin"
+        torch.save({name: weights[name] for name in names[number::num_files]}, old / file)
+    if num_files > 1:
+        (old / "pytorch_model.bin.index.json").write_text("{}")
+    options = ["--model_name_or_path", old, "--train_file", table]
+    done = train(tmp_path, *options)
+    assert_fails(done, MODEL, "pytorch_model.bin", "python3 -c")
+    (hint,) = [line for line in done.stderr.splitlines() if "hint: " in line]
+    subprocess.run(hint[hint.index("python3") :].replace("python3", sys.executable, 1), shell=True, check=True)
+    converted = load_file(old / "model.safetensors")
+    assert sorted(converted) == names and all(torch.equal(converted[name], weights[name]) for name in names)
+    assert train(tmp_path, *options).returncode == 0
 
 
 def test_a_flipped_byte_in_the_token_cache(tmp_path, model, table):
@@ -249,6 +291,16 @@ def test_a_loss_that_is_not_finite(tmp_path, model, table):
     options = ["--learning_rate", "1e38", "--max_grad_norm", 0, "--num_train_epochs", 20, "--global_batch_size", 2]
     done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, *options)
     assert_fails(done, NUMERIC, "step ", "not finite", "learning_rate")
+
+
+def test_too_little_memory(tmp_path, model, table):
+    table.write_text("text,label\n" + "".join(f"{'good ' * 30},{row % 2}\n" for row in range(20_000)))
+    wide = Path(shutil.copytree(model, tmp_path / "wide"))
+    config = BertConfig.from_pretrained(model, hidden_size=128, intermediate_size=512)
+    BertForSequenceClassification(config).save_pretrained(wide)
+    options = ["--model_name_or_path", wide, "--train_file", table, "--global_batch_size", 20_000]
+    done = train(tmp_path, *options, launcher=["prlimit", f"--as={2 << 30}"])
+    assert_fails(done, DEVICE, "out of memory", "batch")
 
 
 def test_a_failure_ends_all_ranks_and_is_told_once(tmp_path, model):

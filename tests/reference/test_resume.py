@@ -233,6 +233,20 @@ def test_leftovers_of_a_killed_writer_go_when_the_run_goes_on(folder):
     assert not list(output_dir.glob(".checkpoint-*"))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "run_identity.json"])
+def test_a_damaged_newest_checkpoint_is_passed_over(folder, straight, name):
+    output_dir, ranks, freeze = straight
+    stopped = folder / f"damaged-newest-{ranks}-{freeze}-{name}"
+    cut_off_after(output_dir, stopped, 12)
+    damaged = stopped / "checkpoint-12" / name
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    result = train(folder / "model", stopped, ranks=ranks, resume_from_checkpoint="latest",
+                   **options_of(folder, freeze=freeze))
+    assert f"'{stopped}/checkpoint-12' is passed over: " in result.stderr and str(damaged) in result.stderr
+    assert f"resuming from '{stopped}/checkpoint-6' at step 6 of 18" in result.stderr
+    require_equal_bits(stopped, output_dir)
+
+
 @pytest.mark.parametrize("content, code", [('"log_history": 3', 3), ('"global_step": -5', 3)], ids=str)
 def test_a_damaged_state_is_no_defect(folder, content, code):
     output_dir = folder / f"damaged-{len(content)}"

@@ -5,7 +5,7 @@ import torch
 from program import make_rows, save_bert, state_of, train, write_csv
 from transformers import AutoTokenizer, BertForSequenceClassification, DataCollatorWithPadding, Trainer, TrainingArguments
 
-EPOCHS, BATCH = 10, 8
+EPOCHS, BATCH, NUM_EVALUATED = 10, 8, 19
 
 
 def philox(counter, key):
@@ -58,14 +58,19 @@ def reference(model_folder, output_dir, rows, freeze, accumulation, options):
     arguments = TrainingArguments(output_dir=output_dir, use_cpu=True, num_train_epochs=EPOCHS, seed=7,
                                   per_device_train_batch_size=BATCH // accumulation,
                                   gradient_accumulation_steps=accumulation, logging_steps=1, save_strategy="no",
-                                  report_to=[], disable_tqdm=True, log_level="error", **options)
+                                  eval_strategy="epoch", per_device_eval_batch_size=BATCH, report_to=[], disable_tqdm=True, log_level="error", **options)
     dataset = [{**tokenizer(text, truncation=True, max_length=48), "labels": label} for text, label in rows]
-    trainer = OrderedTrainer(model, arguments, train_dataset=dataset, data_collator=DataCollatorWithPadding(tokenizer))
+    trainer = OrderedTrainer(model, arguments, train_dataset=dataset, eval_dataset=dataset[:NUM_EVALUATED],
+                             data_collator=DataCollatorWithPadding(tokenizer))
     # BERT's classifier takes the count of labels but averages without it: Trainer would then sum the means of the
     # accumulated batches instead of averaging them, and report losses that grow with their number.
     trainer.model_accepts_loss_kwargs = False
     trainer.train()
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
+    return trainer.state.log_history
+
+
+def entries_with(key, log_history):
+    return [entry for entry in log_history if key in entry]
 
 
 CASES = {
@@ -92,16 +97,23 @@ def test_fifty_steps(tmp_path, case):
     expected = reference(model, tmp_path / "trainer", rows, freeze, accumulation, options)
 
     train(model, tmp_path / "out", train_file=write_csv(tmp_path / "train.csv", rows), global_batch_size=BATCH, seed=7,
-          gradient_accumulation_steps=accumulation, num_train_epochs=EPOCHS, logging_steps=1, save_strategy="no",
-          freeze="base_except_pooler" if freeze else "none", **options)
-    actual = [entry for entry in state_of(tmp_path / "out")["log_history"] if "loss" in entry]
-    assert len(actual) == len(expected) == 50
-    for ours, theirs in zip(actual, expected):
+          validation_file=write_csv(tmp_path / "validation.csv", rows[:NUM_EVALUATED]), load_best_model_at_end=False,
+          gradient_accumulation_steps=accumulation, num_train_epochs=EPOCHS, logging_strategy="steps", logging_steps=1,
+          save_strategy="no", freeze="base_except_pooler" if freeze else "none", **options)
+    actual = state_of(tmp_path / "out")["log_history"]
+    steps, expected_steps = entries_with("loss", actual), entries_with("loss", expected)
+    assert len(steps) == len(expected_steps) == 50
+    for ours, theirs in zip(steps, expected_steps):
         assert ours["step"] == theirs["step"]
         assert ours["epoch"] == pytest.approx(theirs["epoch"], abs=1e-9)
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-4, rel=0)
         assert ours["learning_rate"] == pytest.approx(theirs["learning_rate"], abs=1e-15, rel=1e-9)
         assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+    evaluations, expected_evaluations = entries_with("eval_loss", actual), entries_with("eval_loss", expected)
+    assert len(evaluations) == len(expected_evaluations) == EPOCHS
+    for ours, theirs in zip(evaluations, expected_evaluations):
+        assert ours["step"] == theirs["step"]
+        assert ours["eval_loss"] == pytest.approx(theirs["eval_loss"], abs=1e-4, rel=0)
     trained = BertForSequenceClassification.from_pretrained(tmp_path / "out")
-    assert expected[0]["loss"] > 1.5 * expected[-1]["loss"], "the run must learn, or the losses could hardly differ"
+    assert expected_steps[0]["loss"] > 1.5 * expected_steps[-1]["loss"], "the run must learn, or the losses could hardly differ"
     assert trained.config.num_labels == 3

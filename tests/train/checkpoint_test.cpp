@@ -80,14 +80,14 @@ TEST_F(CheckpointTest, GivesBackEveryBit) {
   EXPECT_EQ(load_run_identity(checkpoint).num_threads, 3);
 }
 
-TEST_F(CheckpointTest, LatestIsTheHighestStepThatIsComplete) {
-  EXPECT_FALSE(store_.latest());
+TEST_F(CheckpointTest, TheHighestStepThatIsCompleteIsTheNewest) {
+  EXPECT_TRUE(store_.newest_first().empty());
   save(9);
   save(10);
   fs::create_directories(folder_ / "out" / "checkpoint-99");
   fs::create_directories(folder_ / "out" / ".checkpoint-100.1.tmp");
   fs::create_directories(folder_ / "out" / "checkpoint-final");
-  EXPECT_EQ(store_.latest(), store_.path_of(10));
+  EXPECT_EQ(store_.newest_first(), (std::vector{store_.path_of(10), store_.path_of(9)}));
 }
 
 TEST_F(CheckpointTest, RotationKeepsTheBestAndTheNewest) {
