@@ -1,6 +1,6 @@
 #include "train/checkpoint.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 #include <fmt/core.h>
 

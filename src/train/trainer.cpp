@@ -1,7 +1,9 @@
 #include "train/trainer.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/cross_entropy_loss.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 

@@ -5,7 +5,11 @@
 // forward-only pass is to compute the encoder}. The answer, in OUTPUT_FOLDER: out.safetensors with logits [rows,
 // labels], and with gradients of the mean cross entropy over all rows; report.json; the saved model.
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 

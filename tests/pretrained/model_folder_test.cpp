@@ -1,5 +1,6 @@
 #include "pretrained/model_folder.h"
 
+#include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <gmock/gmock.h>
 
