@@ -19,11 +19,18 @@ namespace {
 
 std::optional<fs::path> path_from_environment(const char* variable) {
   const char* value = std::getenv(variable);
-  return value && *value ? std::optional<fs::path>(value) : std::nullopt;
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  const std::string path = value;
+  // No shell expands what stands in quotes or in a file of settings; Hugging Face does.
+  if (path != "~" && !path.starts_with("~/")) return path;
+  const char* home = std::getenv("HOME");
+  return home != nullptr ? home + path.substr(1) : path;
 }
 
+// As huggingface_hub.constants.HF_HUB_CACHE is found, the old name of that variable included.
 fs::path hub_cache() {
   if (const auto cache = path_from_environment("HF_HUB_CACHE")) return *cache;
+  if (const auto cache = path_from_environment("HUGGINGFACE_HUB_CACHE")) return *cache;
   if (const auto home = path_from_environment("HF_HOME")) return *home / "hub";
   const auto xdg_cache = path_from_environment("XDG_CACHE_HOME");
   const auto home = path_from_environment("HOME");

@@ -19,7 +19,9 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 class HubCacheTest : public testing::Test {
  protected:
   void SetUp() override {
-    for (const char* variable : {"HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"}) ::unsetenv(variable);
+    for (const char* variable : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"}) {
+      ::unsetenv(variable);
+    }
     ::setenv("HOME", (folder_.path() / "home").c_str(), 1);
   }
 
