@@ -36,8 +36,9 @@ struct Encoding {
 // template of special tokens, and added tokens found inside the text.
 class BertTokenizer {
  public:
-  // Reads a model folder: its tokenizer.json or, where it has none, vocab.txt with tokenizer_config.json (optional; the
-  // defaults are those of Hugging Face's BertTokenizerFast). Truncation and padding that tokenizer.json may ask for are
+  // Reads a model folder: its tokenizer.json or, where it has none, vocab.txt with tokenizer_config.json and, as older
+  // versions of transformers wrote them, special_tokens_map.json and added_tokens.json (each optional; the defaults are
+  // those of Hugging Face's BertTokenizerFast). Truncation and padding that tokenizer.json may ask for are
   // not applied; its normalizer counts, whatever tokenizer_config.json says. Throws Error(model) where the files are
   // missing, damaged, or describe another kind of tokenizer.
   static BertTokenizer from_pretrained(const std::filesystem::path& folder);

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "tokenizer/unicode_tables.h"
@@ -207,6 +208,37 @@ std::map<std::string, std::int32_t> read_vocab(const std::string& content) {
   return vocab;
 }
 
+// added_tokens.json maps contents to ids; in tokenizer_config.json added_tokens_decoder does it the other way round.
+Json decoder_of(const Json& added_tokens, const Json& config) {
+  std::set<std::string> special;
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"})
+    if (const Json& value = member(config, key); !value.is_null()) special.insert(to_added_token(value, true).content);
+  if (const Json& extra = member(config, "extra_special_tokens"); extra.is_array())
+    for (const Json& value : extra) special.insert(to_added_token(value, true).content);
+  Json decoder = Json::object();
+  for (const auto& [content, id] : added_tokens.items()) {
+    const bool is_special = special.contains(content);
+    decoder[fmt::format("{}", to_id(id))] = {
+        {"content", content}, {"special", is_special}, {"normalized", !is_special}};
+  }
+  return decoder;
+}
+
+// tokenizer_config.json with what transformers wrote into files of their own before it had an added_tokens_decoder; as
+// there, those files count only where it has none.
+Json with_legacy_files(Json config, const fs::path& folder) {
+  if (config.contains("added_tokens_decoder")) return config;
+  if (const fs::path path = folder / "special_tokens_map.json"; fs::exists(path)) {
+    const Json extra = member(config, "extra_special_tokens");
+    config.update(read_json(path));
+    if (extra.is_array() && config["extra_special_tokens"].is_array() && extra != config["extra_special_tokens"])
+      for (const Json& token : extra) config["extra_special_tokens"].push_back(token);
+  }
+  if (const fs::path path = folder / "added_tokens.json"; fs::exists(path))
+    config["added_tokens_decoder"] = decoder_of(read_json(path), config);
+  return config;
+}
+
 TokenizerDefinition read_vocab_txt(const fs::path& path, const Json& config) {
   const std::string content = read_file(path);
   if (std::string unused; utf8::replace_invalid(content, unused) > 0)
@@ -275,8 +307,8 @@ TokenizerDefinition read_tokenizer_definition(const fs::path& folder) {
   const fs::path& path = has_json ? json_path : vocab_path;
   try {
     const Json config = fs::exists(config_path) ? read_json(config_path) : Json::object();
-    TokenizerDefinition definition =
-        has_json ? read_tokenizer_json(read_json(path), config) : read_vocab_txt(path, config);
+    TokenizerDefinition definition = has_json ? read_tokenizer_json(read_json(path), config)
+                                              : read_vocab_txt(path, with_legacy_files(config, folder));
     check(definition);
     return definition;
   } catch (const Error& error) {
@@ -285,7 +317,8 @@ TokenizerDefinition read_tokenizer_definition(const fs::path& folder) {
                 error.hint());
   } catch (const std::exception& error) {
     throw Error(ExitCode::model, fmt::format("'{}' does not describe a tokenizer: {}", path.string(), error.what()),
-                "the file, or the tokenizer_config.json beside it, is damaged; fetch the model again");
+                "the file, or one beside it (tokenizer_config.json, special_tokens_map.json, added_tokens.json), is "
+                "damaged; fetch the model again");
   }
 }
 

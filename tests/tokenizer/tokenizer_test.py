@@ -155,6 +155,26 @@ def test_vocab_txt_as_bert_tokenizer_fast(tmp_path, config):
     assert_same(tmp_path, rows, tokenizer=Tokenizer.from_str(theirs.to_str()))
 
 
+@pytest.mark.parametrize("files", [
+    dict(added_tokens={"Zoë": 400, "<url>": 401}),
+    dict(added_tokens={"<url>": 400, "<m>": 401}, special_tokens_map=dict(mask_token="<m>", extra_special_tokens=["<url>"])),
+    dict(special_tokens_map=dict(cls_token="the", additional_special_tokens=["<url>", "zoe"])),
+    dict(special_tokens_map=dict(sep_token=dict(content="<m>", lstrip=True, rstrip=False, single_word=False,
+                                                normalized=False)), tokenizer_config=dict(sep_token="[SEP]")),
+    dict(special_tokens_map=dict(mask_token="<m>"), added_tokens={"<url>": 400},
+         tokenizer_config=dict(added_tokens_decoder={"400": dict(content="Zoë", special=False, normalized=True)})),
+], ids=str)
+def test_vocab_txt_with_the_files_of_older_transformers(tmp_path, files):
+    from transformers import BertTokenizerFast
+
+    (tmp_path / "vocab.txt").write_text("\n".join(small_vocab()) + "\n", encoding="utf-8")
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    theirs = BertTokenizerFast.from_pretrained(str(tmp_path)).backend_tokenizer
+    rows = random_rows("legacy", 400, ["<url>", "Zoë", "zoe", "<m>", "<URL>", "the"])
+    assert_same(tmp_path, rows, tokenizer=Tokenizer.from_str(theirs.to_str()))
+
+
 def test_vocab_txt_with_lines_of_whitespace(tmp_path):
     from transformers import BertTokenizerFast
 
