@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "base/error.h"
-#include "text/text_source.h"
+#include "text/text_descriptor.h"
 #include "threads.h"
 
 namespace bertdist {

@@ -45,7 +45,7 @@ std::string describe_labels(const PrepareOptions& options) {
 
 CacheFields describe(const Table& table, const std::string& source_hash, const PrepareOptions& options,
                      const BertTokenizer& tokenizer) {
-  const Dialect& dialect = table.dialect();
+  const Dialect& dialect = table.schema().dialect();
   return {{"source_hash", source_hash},
           {"tokenizer", tokenizer.fingerprint()},
           {"max_seq_length", fmt::format("{}", options.max_seq_length)},
@@ -109,7 +109,7 @@ fs::path prepare_token_cache(const fs::path& source, const PrepareOptions& optio
   std::optional<ExampleReader> examples;
   on_all_ranks(communicator, "opening the source text", [&] {
     table.emplace(source, options.table);
-    examples.emplace(*table, options.columns);
+    examples.emplace(table->schema(), options.columns);
   });
   const CacheFields fields = describe(*table, hash_source(*table, communicator), options, tokenizer);
   const std::string content_hash = hash_fields(fields);

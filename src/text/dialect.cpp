@@ -1,10 +1,11 @@
+#include "text/dialect.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cctype>
 
 #include "base/error.h"
-#include "text/table.h"
 
 namespace bertdist {
 

@@ -13,10 +13,10 @@ std::string shortened(const std::string& text) {
 
 }  // namespace
 
-ExampleReader::ExampleReader(const Table& table, const ColumnOptions& options) {
+ExampleReader::ExampleReader(const TableSchema& schema, const ColumnOptions& options) {
   const auto column = [&](const std::string& wanted, std::string_view key) {
-    const std::size_t index = table.column_index(wanted, key);
-    return Column{index, table.columns()[index]};
+    const std::size_t index = schema.column_index(wanted, key);
+    return Column{index, schema.columns()[index]};
   };
   text_ = column(options.text_column, "text_column");
   if (options.text_pair_column) text_pair_ = column(*options.text_pair_column, "text_pair_column");

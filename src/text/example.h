@@ -4,7 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "text/table.h"
+#include "text/row.h"
+#include "text/table_schema.h"
 
 namespace bertdist {
 
@@ -26,7 +27,7 @@ struct Example {
 class ExampleReader {
  public:
   // Throws Error(data) for a column that the table does not have.
-  ExampleReader(const Table& table, const ColumnOptions& options);
+  ExampleReader(const TableSchema& schema, const ColumnOptions& options);
 
   // Nothing for a bad row, whose `problem` then says what is wrong.
   std::optional<Example> read(Row& row) const;

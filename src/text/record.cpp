@@ -52,6 +52,7 @@ class DelimitedRecord {
 
   void read_quoted() {
     const char quote = *dialect_.quote;
+    const std::int64_t opening_line = record_.num_lines;
     for (++at_;;) {
       const std::size_t close = bytes_.find(quote, at_);
       const std::string_view part = bytes_.substr(at_, close == std::string_view::npos ? close : close - at_);
@@ -59,6 +60,7 @@ class DelimitedRecord {
       append(part);
       if (close == std::string_view::npos) {
         record_.problem = fmt::format("the quote that opens field {} is never closed", num_fields_ + 1);
+        record_.open_quote_line = opening_line;
         at_ = bytes_.size();
         return;
       }
@@ -76,6 +78,7 @@ class DelimitedRecord {
   void skip_line_end() {
     if (at_ == bytes_.size()) return;
     ++record_.num_lines;
+    record_.terminated = bytes_[at_] == '\n' || at_ + 1 < bytes_.size();
     at_ += bytes_[at_] == '\r' && at_ + 1 < bytes_.size() && bytes_[at_ + 1] == '\n' ? 2 : 1;
   }
 
@@ -107,7 +110,8 @@ RecordEnd read_line(std::string_view bytes, std::size_t begin) {
   const std::size_t newline = bytes.find('\n', begin);
   RecordEnd record;
   record.end = newline == std::string_view::npos ? bytes.size() : newline + 1;
-  record.num_lines = newline == std::string_view::npos ? 0 : 1;
+  record.terminated = newline != std::string_view::npos;
+  record.num_lines = record.terminated ? 1 : 0;
   record.blank = bytes.substr(begin, record.end - begin).find_first_not_of(" \t\r\n") == std::string_view::npos;
   return record;
 }

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "text/table.h"
+#include "text/dialect.h"
+#include "text/row.h"
 
 namespace bertdist {
 
@@ -14,7 +16,9 @@ struct RecordEnd {
   std::size_t end = 0;         // of the record with its line end
   std::int64_t num_lines = 0;  // line ends passed
   bool blank = false;          // an empty line
+  bool terminated = false;     // by a line end; nothing that may follow the bytes could change the record
   std::string problem;
+  std::optional<std::int64_t> open_quote_line;  // from 0, within the record: where a quote opens that nothing closes
 };
 
 // Reads the record of `bytes` that begins at `begin`, up to the end of `bytes` at most. `cells` may be null where only

@@ -2,51 +2,15 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
-#include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/dialect.h"
+#include "text/row.h"
+#include "text/table_schema.h"
 #include "text/text_source.h"
 
 namespace bertdist {
-
-enum class TableFormat { automatic, csv, tsv, jsonl };  // automatic goes by the file's extension
-enum class TextEncoding { utf8, latin1 };
-
-struct TableOptions {
-  TableFormat format = TableFormat::automatic;
-  std::optional<char> delimiter;     // unset: "," in CSV, a tab in TSV
-  std::optional<std::string> quote;  // one byte, or empty where nothing is quoted; unset: '"' in CSV, nothing in TSV
-  bool header = true;                // whether the first record of a CSV or TSV holds the columns' names
-  TextEncoding encoding = TextEncoding::utf8;
-};
-
-// TableOptions with nothing left open.
-struct Dialect {
-  TableFormat format = TableFormat::csv;
-  char delimiter = ',';
-  std::optional<char> quote;
-  bool header = true;
-  TextEncoding encoding = TextEncoding::utf8;
-};
-
-// Throws Error(configuration) for what cannot be: a delimiter that is the quote, an extension that says nothing.
-Dialect resolve_dialect(const TableOptions& options, const std::filesystem::path& path);
-std::string_view format_name(TableFormat format);
-
-// One value of a row. CSV and TSV know only text; in JSONL a value has a type, and a key may be missing (or null).
-struct Cell {
-  enum class Kind { text, integer, other, missing };
-  Kind kind = Kind::missing;
-  std::string text;  // UTF-8 as it stands in the file: bytes that are not UTF-8 pass through
-};
-
-struct Row {
-  std::int64_t line = 0;    // from 1, where the record starts
-  std::vector<Cell> cells;  // [columns], unless there is a problem
-  std::string problem;      // what is wrong with the record; empty for a good one
-};
 
 // A part of a table's bytes that starts and ends between records.
 struct TextBlock {
@@ -63,25 +27,14 @@ class Table {
   // Throws Error(data) where the file is missing, empty, UTF-16, or its first record is bad.
   Table(const std::filesystem::path& path, const TableOptions& options);
 
-  // From the header; without one "0", "1", …; in JSONL the keys of the first record.
-  const std::vector<std::string>& columns() const { return columns_; }
-  // The column of this name, or at this position from 0. Throws Error(data) that lists the columns there are; `key` is
-  // the option that names the column.
-  std::size_t column_index(std::string_view name_or_number, std::string_view key) const;
-
-  const Dialect& dialect() const { return dialect_; }
+  const TableSchema& schema() const { return schema_; }
   const TextSource& source() const { return source_; }
   // All records after the header.
-  TextBlock whole() const { return {data_begin_, source_.bytes().size(), first_line_}; }
+  TextBlock whole() const { return {schema_.data_begin(), source_.bytes().size(), schema_.first_line()}; }
 
  private:
-  void read_columns();
-
   TextSource source_;
-  Dialect dialect_;
-  std::vector<std::string> columns_;
-  std::size_t data_begin_ = 0;
-  std::int64_t first_line_ = 1;
+  TableSchema schema_;
 };
 
 // The rows of one block in order, bad ones too. The table must outlive the reader.
@@ -94,8 +47,6 @@ class RowReader {
   bool next(Row& row);
 
  private:
-  void read_json(std::string_view line, Row& row) const;
-
   const Table* table_;
   std::size_t at_;
   std::size_t end_;
@@ -103,7 +54,8 @@ class RowReader {
 };
 
 // Cuts a table into blocks of about `block_size` bytes by a scan that knows the quotes: a cut at any newline would fall
-// into quoted fields.
+// into quoted fields. Throws Error(data) for a quote that is never closed: it would take the rest of the file into one
+// record, and no rule for bad rows can mean that.
 class BlockScanner {
  public:
   BlockScanner(const Table& table, std::size_t block_size)

@@ -1,6 +1,5 @@
 #include "text/text_source.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -8,7 +7,6 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "base/error.h"
@@ -17,53 +15,24 @@ namespace bertdist {
 
 namespace {
 
-struct Descriptor {
-  int fd;
-  bool owned;
-  ~Descriptor() {
-    if (owned && fd >= 0) ::close(fd);
-  }
-};
-
-[[noreturn]] void fail(const std::string& name, int error) {
-  const char* hint = error == ENOENT   ? "check the path; a relative one starts at the folder that bertdist runs in"
-                     : error == EACCES ? "the user that runs bertdist may not read it"
-                                       : "";
-  throw Error(ExitCode::data, fmt::format("cannot read '{}': {}", name, std::strerror(error)), hint);
-}
-
 std::int64_t modification_time(const struct stat& status) {
   return status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec;
 }
 
-[[noreturn]] void fail_folder(const std::string& name) {
-  throw Error(ExitCode::data, fmt::format("'{}' is a folder, not a file", name));
-}
-
 }  // namespace
 
-void require_readable(const std::filesystem::path& path) {
-  struct stat status {};
-  if (::access(path.c_str(), R_OK) != 0 || ::stat(path.c_str(), &status) != 0) fail(path.string(), errno);
-  if (S_ISDIR(status.st_mode)) fail_folder(path.string());
-}
-
 TextSource::TextSource(const std::filesystem::path& path) : path_(path) {
-  const bool standard_input = path == "-";
-  const Descriptor file{standard_input ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC), !standard_input};
-  struct stat status {};
-  if (file.fd < 0 || ::fstat(file.fd, &status) != 0) fail(name(), errno);
-  if (S_ISDIR(status.st_mode)) fail_folder(name());
-  if (standard_input || !S_ISREG(status.st_mode)) {
-    read_all(file.fd);
+  const TextDescriptor file(path);
+  if (!file.is_regular_file()) {
+    read_all(file);
     return;
   }
-  modified_ns_ = modification_time(status);
-  const auto size = static_cast<std::size_t>(status.st_size);
+  modified_ns_ = modification_time(file.status());
+  const auto size = static_cast<std::size_t>(file.status().st_size);
   if (size == 0) return;
-  void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
+  void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
   if (mapped == MAP_FAILED) {  // some file systems cannot map
-    read_all(file.fd);
+    read_all(file);
     return;
   }
   mapped_ = mapped;
@@ -83,18 +52,9 @@ TextSource::~TextSource() {
   if (mapped_ != nullptr) ::munmap(mapped_, bytes_.size());
 }
 
-std::string TextSource::name() const {
-  return path_ == "-" ? "standard input" : path_.string();
-}
-
-void TextSource::read_all(int descriptor) {
+void TextSource::read_all(const TextDescriptor& file) {
   std::array<char, 1 << 16> block;
-  for (;;) {
-    const ssize_t count = ::read(descriptor, block.data(), block.size());
-    if (count == 0) break;
-    if (count > 0) content_.append(block.data(), static_cast<std::size_t>(count));
-    if (count < 0 && errno != EINTR) fail(name(), errno);
-  }
+  while (const std::size_t count = file.read(block)) content_.append(block.data(), count);
   bytes_ = content_;
 }
 
@@ -109,7 +69,7 @@ void TextSource::release(std::size_t begin, std::size_t end) const {
 void TextSource::require_unchanged() const {
   if (mapped_ == nullptr) return;
   struct stat status {};
-  if (::stat(path_.c_str(), &status) != 0) fail(name(), errno);
+  if (::stat(path_.c_str(), &status) != 0) fail_to_read(path_, errno);
   if (static_cast<std::size_t>(status.st_size) == bytes_.size() && modification_time(status) == modified_ns_) return;
   throw Error(ExitCode::data, fmt::format("'{}' changed while it was read", name()), "run again once it is complete");
 }

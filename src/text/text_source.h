@@ -5,14 +5,12 @@
 #include <string>
 #include <string_view>
 
+#include "text/text_descriptor.h"
+
 namespace bertdist {
 
-// Throws the Error(data) that TextSource would throw where there is no such file or it may not be read, without reading
-// any of it: what comes through a pipe comes only once.
-void require_readable(const std::filesystem::path& path);
-
-// The bytes of a text file. A regular file is mapped, so that memory does not grow with it; the standard input ("-"), a
-// pipe or a device is read whole into memory. Safe to read from several threads.
+// The bytes of a text file. A regular file is mapped, so that memory does not grow with it; a pipe or a device is read
+// whole into memory. Safe to read from several threads.
 class TextSource {
  public:
   // Throws Error(data) where there is no such file, or it cannot be read.
@@ -24,7 +22,7 @@ class TextSource {
 
   std::string_view bytes() const { return bytes_; }
   const std::filesystem::path& path() const { return path_; }
-  std::string name() const;  // for messages
+  std::string name() const { return text_name(path_); }
 
   // Lets the system take back the memory of a part that was read; reading it again is allowed, and slow.
   void release(std::size_t begin, std::size_t end) const;
@@ -32,7 +30,7 @@ class TextSource {
   void require_unchanged() const;
 
  private:
-  void read_all(int descriptor);
+  void read_all(const TextDescriptor& file);
 
   std::filesystem::path path_;
   std::string_view bytes_;

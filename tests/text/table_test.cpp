@@ -76,7 +76,8 @@ TEST_F(TableTest, BadJsonSaysWhatIsWrong) {
                           "{\"text\":5,\"label\":0}\n{\"text\":\"c\",\"label\":1.5}\n{\"text\":1e999}\n" +
                               std::string("{\"text\":") + std::string(5000, '[') + "\n"),
                     {});
-  const ExampleReader examples(table, {.text_column = "text", .text_pair_column = {}, .label_column = "label"});
+  const ExampleReader examples(table.schema(),
+                               {.text_column = "text", .text_pair_column = {}, .label_column = "label"});
   std::vector<Row> rows = rows_of(table);
   ASSERT_EQ(rows.size(), 8U);
   EXPECT_TRUE(examples.read(rows[0]));
@@ -91,21 +92,21 @@ TEST_F(TableTest, BadJsonSaysWhatIsWrong) {
 
 TEST_F(TableTest, ColumnsByNameOrNumber) {
   const Table table(write("a.csv", "\xEF\xBB\xBFtext,labels,1\na,0,x\n"), {});
-  EXPECT_EQ(table.column_index("labels", "label_column"), 1U);
-  EXPECT_EQ(table.column_index("0", "text_column"), 0U);
-  EXPECT_EQ(table.column_index("1", "text_column"), 2U);
-  const Error error = error_of([&] { table.column_index("label", "label_column"); });
+  EXPECT_EQ(table.schema().column_index("labels", "label_column"), 1U);
+  EXPECT_EQ(table.schema().column_index("0", "text_column"), 0U);
+  EXPECT_EQ(table.schema().column_index("1", "text_column"), 2U);
+  const Error error = error_of([&] { table.schema().column_index("label", "label_column"); });
   EXPECT_EQ(error.code(), ExitCode::data);
   EXPECT_THAT(error.what(), HasSubstr("'text', 'labels', '1'"));
   EXPECT_THAT(error.hint(), HasSubstr("labels"));
-  EXPECT_THROW(table.column_index("3", "text_column"), Error);
+  EXPECT_THROW(table.schema().column_index("3", "text_column"), Error);
 }
 
 TEST_F(TableTest, WithoutAHeaderColumnsAreNumbers) {
   TableOptions options;
   options.header = false;
   const Table table(write("a.tsv", "ham\tsay \"hi\nspam\t\"free\" call\n"), options);
-  EXPECT_EQ(table.columns(), (std::vector<std::string>{"0", "1"}));
+  EXPECT_EQ(table.schema().columns(), (std::vector<std::string>{"0", "1"}));
   const std::vector<Row> rows = rows_of(table);
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[1].cells[1].text, "\"free\" call");
