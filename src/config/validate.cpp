@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/error.h"
 #include "config/given.h"
@@ -81,6 +83,7 @@ class Validator {
     if (!file.empty() && !file.ends_with(".csv") && !file.ends_with(".jsonl")) {
       fail("output_file", fmt::format("{} is neither .csv nor .jsonl", file), "the extension decides the format");
     }
+    output_columns_are_free();
   }
 
  private:
@@ -105,6 +108,20 @@ class Validator {
     if (a == given_.end() || b == given_.end()) return;
     throw Error(ExitCode::configuration, fmt::format("{} and {} exclude each other", a->second, b->second),
                 "give one of the two");
+  }
+
+  // Each becomes a key beside those of the prediction.
+  void output_columns_are_free() const {
+    std::set<std::string> taken = {"row", "label", "probabilities", "logits"};
+    for (const std::string& column : config_.output_columns) {
+      if (taken.insert(column).second) continue;
+      const bool twice = std::count(config_.output_columns.begin(), config_.output_columns.end(), column) > 1;
+      fail("output_columns",
+           twice ? fmt::format("\"{}\" is named twice", column)
+                 : fmt::format("\"{}\" is a key of each prediction already", column),
+           twice ? "name each column once"
+                 : "name the column by its position from 0, such as \"1\": it is then repeated under that number");
+    }
   }
 
   // Ranks read a file's parts again and again, which a stream does not allow.

@@ -2,10 +2,14 @@
 
 #include <fmt/core.h>
 
-#include <numeric>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <optional>
 
 #include "base/error.h"
+#include "data/cooperation.h"
+#include "text/row_stream.h"
 #include "train/dataset.h"
 #include "train/evaluator.h"
 
@@ -13,7 +17,12 @@ namespace bertdist {
 
 namespace {
 
-constexpr std::size_t kRowsPerBlock = 2048;
+// Rows that are computed together, and so at most before output appears.
+constexpr std::size_t kRowsPerBlock = 512;
+// How long rank 0 waits for input before it tells the others that it still lives.
+constexpr std::chrono::milliseconds kStep{200};
+// How long a row waits for others to be computed with, where the input comes slowly.
+constexpr std::chrono::milliseconds kLinger{100};
 
 // Token ids of some rows, in a shape that travels.
 struct TokenBlock {
@@ -65,64 +74,87 @@ void broadcast_block(Communicator& communicator, TokenBlock& block) {
 class RowSource {
  public:
   RowSource(const PredictOptions& options, const BertTokenizer& tokenizer)
-      : options_(options),
-        tokenizer_(tokenizer),
-        table_(options.file, options.table),
-        examples_(table_, options.columns),
-        rows_(table_, table_.whole()) {
-    for (const std::string& column : options.output_columns) {
-      echoed_columns_.push_back(table_.column_index(column, "output_columns"));
-    }
-  }
+      : options_(options), tokenizer_(tokenizer), rows_(options.file, options.table) {}
 
   struct Line {
-    std::int64_t row;  // from 0
-    std::vector<std::string> echoed;
+    std::int64_t row;   // from 0
+    std::int64_t line;  // of the input, from 1
+    std::vector<Cell> echoed;
   };
 
-  TokenBlock next_block(std::vector<Line>& lines) {
-    TokenBlock block;
-    lines.clear();
-    Row row;
-    while (lines.size() < kRowsPerBlock && next_row_ != options_.max_samples && rows_.next(row)) {
+  // One of root_in_steps' steps: takes rows until the block is full, no more of them come, or kStep is over. Returns
+  // whether the block is ready; it is empty at the end of the input.
+  bool fill(TokenBlock& block, std::vector<Line>& lines) {
+    auto deadline = Clock::now() + kStep;
+    while (lines.size() < kRowsPerBlock && next_row_ != options_.max_samples) {
+      const auto patience = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+      if (!rows_.wait(std::max(patience, std::chrono::milliseconds(0)))) return !lines.empty();
+      if (!examples_) find_columns();
+      if (!rows_.next(row_)) return true;
       const std::int64_t number = next_row_++;
-      const std::optional<Example> example = row.problem.empty() ? examples_.read(row) : std::nullopt;
-      if (!example) {
-        skip(row);
-        continue;
-      }
-      num_invalid_utf8_ += tokenizer_.encode(example->text, example->text_pair, options_.max_seq_length,
-                                             options_.truncation_strategy, encoding_);
+      if (!encode()) continue;
+      if (lines.empty()) deadline = Clock::now() + kLinger;
       block.append(encoding_);
-      Line& line = lines.emplace_back(Line{.row = number, .echoed = {}});
-      for (const std::size_t column : echoed_columns_) line.echoed.push_back(row.cells[column].text);
+      Line& line = lines.emplace_back(Line{.row = number, .line = row_.line, .echoed = {}});
+      for (const std::size_t column : echoed_columns_) line.echoed.push_back(row_.cells[column]);
     }
-    return block;
+    return true;
   }
 
   std::int64_t num_skipped() const { return num_skipped_; }
   std::size_t num_invalid_utf8() const { return num_invalid_utf8_; }
 
  private:
-  void skip(const Row& row) {
+  using Clock = std::chrono::steady_clock;
+
+  void find_columns() {
+    examples_.emplace(rows_.schema(), options_.columns);
+    for (const std::string& column : options_.output_columns) {
+      echoed_columns_.push_back(rows_.schema().column_index(column, "output_columns"));
+    }
+  }
+
+  // Whether encoding_ holds row_'s tokens; false for a bad row that is left out.
+  bool encode() {
+    if (const std::optional<Example> example = examples_->read(row_)) {
+      try {
+        num_invalid_utf8_ += tokenizer_.encode(example->text, example->text_pair, options_.max_seq_length,
+                                               options_.truncation_strategy, encoding_);
+        return true;
+      } catch (const Error& error) {
+        // A text that cannot be truncated is the row's fault; anything else is not.
+        if (error.code() != ExitCode::data) throw;
+        row_.problem = error.what();
+      }
+    }
     if (!options_.skip_bad_rows) {
-      throw Error(ExitCode::data, fmt::format("{}:{}: {}", table_.source().name(), row.line, row.problem),
+      throw Error(ExitCode::data, fmt::format("{}:{}: {}", rows_.schema().name(), row_.line, row_.problem),
                   "mend the row, or set on_bad_row = \"skip\" to leave such rows out");
     }
     ++num_skipped_;
+    return false;
   }
 
   const PredictOptions& options_;
   const BertTokenizer& tokenizer_;
-  Table table_;
-  ExampleReader examples_;
-  RowReader rows_;
+  RowStream rows_;
+  std::optional<ExampleReader> examples_;
   std::vector<std::size_t> echoed_columns_;
+  Row row_;
   Encoding encoding_;
   std::int64_t next_row_ = 0;
   std::int64_t num_skipped_ = 0;
   std::size_t num_invalid_utf8_ = 0;
 };
+
+void require_finite(std::span<const float> logits, const RowSource::Line& line, const std::string& file) {
+  if (std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); })) return;
+  throw Error(
+      ExitCode::numeric,
+      fmt::format("the logits of row {} ({}:{}) are not finite", line.row, text_name(file), line.line),
+      "the model's weights hold NaN or infinities, or values so large that they overflow; take a checkpoint from "
+      "before the training went wrong");
+}
 
 }  // namespace
 
@@ -138,8 +170,9 @@ std::int64_t predict(const BertForSequenceClassification& model, const BertToken
 
   std::int64_t num_predicted = 0;
   while (true) {
+    TokenBlock block;
     std::vector<RowSource::Line> lines;
-    TokenBlock block = source ? source->next_block(lines) : TokenBlock();
+    root_in_steps(communicator, "rows to predict", [&] { return source->fill(block, lines); });
     broadcast_block(communicator, block);
     if (block.lengths.empty()) break;
     const std::vector<float> logits = gather_logits(
@@ -149,8 +182,10 @@ std::int64_t predict(const BertForSequenceClassification& model, const BertToken
     for (std::size_t i = 0; i < lines.size(); ++i) {
       const auto row_logits =
           std::span(logits).subspan(i * static_cast<std::size_t>(num_labels), static_cast<std::size_t>(num_labels));
+      require_finite(row_logits, lines[i], options.file);
       writer->write(lines[i].row, row_logits, lines[i].echoed);
     }
+    if (writer) writer->flush();
     num_predicted += std::ssize(lines);
   }
   if (!writer) return 0;

@@ -7,8 +7,8 @@
 #include "base/log.h"
 #include "comm/communicator.h"
 #include "model/bert.h"
+#include "text/dialect.h"
 #include "text/example.h"
-#include "text/table.h"
 #include "tokenizer/bert_tokenizer.h"
 #include "train/prediction_writer.h"
 
@@ -28,7 +28,9 @@ struct PredictOptions {
 };
 
 // Collective. Predicts every row of a file, in its order, with memory that does not grow with it: rank 0 reads and
-// writes, all ranks compute. Returns the number of rows predicted, on rank 0. Throws Error(data) for a bad row.
+// writes, all ranks compute. Input that comes slowly is answered as it comes, and may take longer than the
+// communicator's timeout. Returns the number of rows predicted, on rank 0. Throws Error(data) for a bad row,
+// Error(numeric) for logits that are not finite, Error(output).
 std::int64_t predict(const BertForSequenceClassification& model, const BertTokenizer& tokenizer,
                      const PredictOptions& options, Communicator& communicator, const Log& log);
 

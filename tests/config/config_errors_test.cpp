@@ -78,6 +78,16 @@ TEST_F(ConfigErrors, ValuesOutOfRange) {
   expect(file_error("delimiter = '\"'"), "the delimiter and the quote are the same");
 }
 
+TEST_F(ConfigErrors, OutputColumnsMayNotRepeatAKey) {
+  const auto error_of_columns = [](const char* list) {
+    return error_of([&] {
+      parse_config(Command::predict, {"--model_name_or_path", "m", "--test_file", "t.csv", "--output_columns", list});
+    });
+  };
+  expect(error_of_columns("['id', 'logits']"), "\"logits\" is a key of each prediction already", "position");
+  expect(error_of_columns("['id', 'text', 'id']"), "\"id\" is named twice");
+}
+
 TEST_F(ConfigErrors, ChoicesAreListed) {
   expect(file_error("lr_scheduler_type = 'cosin'"),
          "expected one of linear, cosine, constant, constant_with_warmup, found the string \"cosin\"", "\"cosine\"");

@@ -93,7 +93,7 @@ def test_metrics_equal_scikit_learn(trained, tmp_path):
     run("evaluate", model_name_or_path=folder / "out", validation_file=folder / "validation.csv", output_dir=tmp_path,
         token_cache_dir=folder / "cache", num_threads=1)
     metrics = json.loads((tmp_path / "eval_results.json").read_text())
-    predict(folder / "out", folder / "validation.csv", tmp_path / "out.jsonl", output_columns=["label"])
+    predict(folder / "out", folder / "validation.csv", tmp_path / "out.jsonl")
 
     rows = predictions_of(tmp_path / "out.jsonl")
     with open(folder / "validation.csv", newline="") as file:

@@ -27,7 +27,8 @@ class PredictionWriterTest : public testing::Test {
       std::filesystem::path(testing::TempDir()) /
       (std::string("prediction_writer_") + testing::UnitTest::GetInstance()->current_test_info()->name());
   const std::vector<float> logits_{1.0F / 3.0F, -2.5F};
-  const std::vector<std::string> echoed_{"a \"quoted\", text\nof two lines"};
+  const std::string text_ = "a \"quoted\", text\nof two lines";
+  const std::vector<Cell> echoed_{{Cell::Kind::text, text_}};
 };
 
 TEST_F(PredictionWriterTest, WritesOneJsonObjectALine) {
@@ -42,12 +43,40 @@ TEST_F(PredictionWriterTest, WritesOneJsonObjectALine) {
     const nlohmann::json json = nlohmann::json::parse(line);
     EXPECT_EQ(json.at("row"), row);
     EXPECT_EQ(json.at("label"), "Safe");
-    EXPECT_EQ(json.at("text"), echoed_[0]);
+    EXPECT_EQ(json.at("text"), text_);
     EXPECT_EQ(json.at("logits").at(0).get<float>(), logits_[0]) << "nine digits give the float back";
     EXPECT_NEAR(json.at("probabilities").at("Safe").get<double>(), 1 / (1 + std::exp(-2.5 - 1.0 / 3)), 1e-8);
     EXPECT_EQ(json.at("probabilities").size(), 2U);
   }
   EXPECT_FALSE(std::getline(lines, line));
+}
+
+TEST_F(PredictionWriterTest, EchoedValuesKeepTheirJsonType) {
+  const nlohmann::json expected = {{"a", 1},  {"b", 0.5}, {"c", nullptr}, {"d", false}, {"e", {{"x", {1, "y"}}}},
+                                   {"f", "1"}};
+  std::vector<std::string> columns;
+  std::vector<Cell> cells;
+  for (const auto& [key, value] : expected.items()) {
+    columns.push_back(key);
+    if (value.is_null()) {
+      cells.push_back({});
+    } else if (value.is_string()) {
+      cells.push_back({Cell::Kind::text, value.get<std::string>()});
+    } else {
+      cells.push_back({value.is_number_integer() ? Cell::Kind::integer : Cell::Kind::other, value.dump()});
+    }
+  }
+  PredictionWriter writer((folder_ / "out.jsonl").string(), {"A", "B"}, columns);
+  writer.write(0, logits_, cells);
+  writer.finish();
+  const nlohmann::json written = nlohmann::json::parse(content(folder_ / "out.jsonl"));
+  for (const auto& [key, value] : expected.items()) EXPECT_EQ(written.at(key), value);
+}
+
+TEST_F(PredictionWriterTest, AnEchoedColumnMayNotHaveTheNameOfAnother) {
+  EXPECT_THROW(PredictionWriter((folder_ / "out.csv").string(), {"A", "B"}, {"logit_A"}), Error);
+  EXPECT_NO_THROW(PredictionWriter((folder_ / "out.jsonl").string(), {"A", "B"}, {"logit_A"}));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 
 TEST_F(PredictionWriterTest, QuotesCsvFields) {
