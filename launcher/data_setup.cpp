@@ -43,7 +43,7 @@ std::optional<LabelMap> known_labels(const Config& config, const BertConfig& mod
   return std::nullopt;
 }
 
-TokenCaches prepare_caches(const Job& job, const ModelSource& source, std::optional<LabelMap> labels) {
+TokenCachePaths prepare_caches(const Job& job, const ModelSource& source, std::optional<LabelMap> labels) {
   const Config& config = job.config;
   PrepareOptions options{
       .table = table_options(config),
@@ -52,22 +52,33 @@ TokenCaches prepare_caches(const Job& job, const ModelSource& source, std::optio
       .max_seq_length = source.max_seq_length,
       .truncation_strategy = truncation_strategy(config),
       .on_bad_row = config.on_bad_row == Config::BadRow::skip ? BadRowPolicy::skip : BadRowPolicy::fail,
+      .max_rows = {},
       .token_cache_dir = config.token_cache_dir,
       .num_threads = job.num_threads};
-  const auto prepare = [&](const std::string& file) -> std::shared_ptr<const TokenCache> {
-    if (file.empty()) return nullptr;
-    auto cache = std::make_shared<const TokenCache>(
-        TokenCache::open(prepare_token_cache(file, options, source.tokenizer, job.communicator, job.log)));
+  const auto prepare = [&](const std::string& file, std::optional<std::int64_t> max_rows) -> std::filesystem::path {
+    if (file.empty()) return {};
+    options.max_rows = max_rows;
+    const std::filesystem::path cache = prepare_token_cache(file, options, source.tokenizer, job.communicator, job.log);
     // The first file, the training file where there is one, decides the labels of those that follow.
-    if (!options.labels) options.labels = LabelMap(cache->label_names());
+    if (!options.labels) options.labels = LabelMap(read_label_names(cache));
     return cache;
   };
-  TokenCaches caches;
-  caches.train = prepare(config.train_file);
-  caches.validation = prepare(config.validation_file);
-  caches.test = prepare(config.test_file);
-  caches.labels = *options.labels;
-  return caches;
+  TokenCachePaths paths;
+  paths.train = prepare(config.train_file, config.validation_split > 0 ? std::nullopt : config.max_train_samples);
+  paths.validation = prepare(config.validation_file, config.max_eval_samples);
+  paths.test = prepare(config.test_file, config.max_predict_samples);
+  paths.labels = *options.labels;
+  return paths;
+}
+
+TokenCaches open_caches(const TokenCachePaths& paths) {
+  const auto open = [](const std::filesystem::path& path) -> std::shared_ptr<const TokenCache> {
+    return path.empty() ? nullptr : std::make_shared<const TokenCache>(TokenCache::open(path));
+  };
+  return {.labels = paths.labels,
+          .train = open(paths.train),
+          .validation = open(paths.validation),
+          .test = open(paths.test)};
 }
 
 }  // namespace bertdist

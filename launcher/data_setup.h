@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -27,8 +28,18 @@ struct TokenCaches {
   std::shared_ptr<const TokenCache> train, validation, test;  // null where the configuration names no such file
 };
 
-// Collective. Tokenises the configured files, or finds them tokenised, and opens them. Labels that are not given come
-// from the training file.
-TokenCaches prepare_caches(const Job& job, const ModelSource& source, std::optional<LabelMap> labels);
+// Where the configured files lie tokenised; empty where the configuration names no such file.
+struct TokenCachePaths {
+  LabelMap labels;
+  std::filesystem::path train, validation, test;
+};
+
+// Collective. Tokenises the configured files, or finds them tokenised. Labels that are not given come from the training
+// file. Where a max_..._samples is set, only so many rows are tokenised, except that validation_split is drawn from
+// all.
+TokenCachePaths prepare_caches(const Job& job, const ModelSource& source, std::optional<LabelMap> labels);
+
+// Not collective. Reads the caches into memory. Throws Error(data).
+TokenCaches open_caches(const TokenCachePaths& paths);
 
 }  // namespace bertdist

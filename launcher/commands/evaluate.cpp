@@ -19,7 +19,7 @@ void run_evaluate(const Job& job) {
   Config files = config;
   files.train_file.clear();
   const Job evaluation_job{files, job.communicator, job.launch, job.log, job.num_threads};
-  const TokenCaches caches = prepare_caches(evaluation_job, source, LabelMap(model.config().id2label));
+  const TokenCaches caches = open_caches(prepare_caches(evaluation_job, source, LabelMap(model.config().id2label)));
   const Splits splits = select_rows(files, caches);
   const ResultFiles results(config.output_dir, job.communicator.rank());
   const auto evaluate_split = [&](const std::optional<Dataset>& split, const char* name, const char* prefix) {

@@ -104,7 +104,7 @@ void run_train(const Job& job) {
   BertForSequenceClassification::check_pretrained(source.folder);
   if (communicator.rank() == 0) require_free_output_dir(config);
 
-  const TokenCaches caches = prepare_caches(job, source, known_labels(config, source.config));
+  const TokenCaches caches = open_caches(prepare_caches(job, source, known_labels(config, source.config)));
   const Splits splits = select_rows(config, caches);
   BertForSequenceClassification model = load_model(job, source.folder, caches.labels.names());
   const Freezing freezing = apply_freezing(model, freeze_spec(config), config.frozen_dropout);

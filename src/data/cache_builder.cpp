@@ -27,7 +27,7 @@ std::size_t block_size_for(std::size_t num_bytes) {
 }
 
 std::vector<TextBlock> scan_blocks(const Table& table, Communicator& communicator) {
-  constexpr std::size_t kStep = std::size_t{256} << 20;
+  constexpr std::size_t kStep = std::size_t{8} << 20;
   std::vector<TextBlock> blocks;
   BlockScanner scanner(table, block_size_for(table.source().bytes().size()));
   root_in_steps(communicator, "scan of the source text", [&] { return !scanner.advance(kStep, blocks); });
@@ -75,7 +75,7 @@ void add_joined(std::string_view joined, std::set<std::string>& labels) {
   }
 }
 
-// Throws, on every rank, the Error of the text's first bad row, if there is one.
+// Throws, on every rank, an Error that names the text's first bad row, if there is one.
 void fail_on_bad_row(const CacheJob& job, const std::optional<TokenizedBlock::BadRow>& mine,
                      Communicator& communicator) {
   const std::string text = mine ? fmt::format("{}:{}", mine->line, mine->reason) : "";
@@ -86,7 +86,11 @@ void fail_on_bad_row(const CacheJob& job, const std::optional<TokenizedBlock::Ba
   }
   if (reasons.empty()) return;
   const auto& [line, reason] = *reasons.begin();
-  throw bad_row_error(job.table.source().name(), line, reason);
+  if (job.options.on_bad_row == BadRowPolicy::fail) throw bad_row_error(job.table.source().name(), line, reason);
+  throw Error(
+      ExitCode::data,
+      fmt::format("'{0}' has no good row; the first bad one is {0}:{1}: {2}", job.table.source().name(), line, reason),
+      "check the columns, format, delimiter and quote");
 }
 
 LabelMap discover_labels(const CacheJob& job, const std::vector<TextBlock>& blocks, Communicator& communicator) {
@@ -109,7 +113,7 @@ LabelMap discover_labels(const CacheJob& job, const std::vector<TextBlock>& bloc
     add_joined({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, labels);
   }
   // Too few labels to go on, perhaps because the rows that have them cannot be read.
-  if (labels.size() < 2 && job.options.on_bad_row == BadRowPolicy::fail) {
+  if (labels.empty() || (labels.size() < 2 && job.options.on_bad_row == BadRowPolicy::fail)) {
     fail_on_bad_row(job, first_bad_row, communicator);
   }
   return LabelMap::from_values(
@@ -141,8 +145,10 @@ class CacheOutput {
         writer_(file_.temporary_path(), job.tokenizer.vocab_size() > std::size_t{UINT16_MAX} + 1),
         skipped_file_(job.folder.skipped_rows()) {}
 
-  // In the order of the blocks. Throws the Error of the first that has one.
-  void append(const TokenizedBlock& block) {
+  // In the order of the blocks, as far as rows are wanted. Throws the Error of the first that has one.
+  void append(TokenizedBlock& block) {
+    if (is_full()) return;
+    if (job_.options.max_rows) block.keep_first(static_cast<std::size_t>(*job_.options.max_rows - num_rows()));
     if (block.error) throw *block.error;
     writer_.append(block);
     for (const TokenizedBlock::BadRow& bad : block.bad_rows) list_skipped(bad);
@@ -173,6 +179,7 @@ class CacheOutput {
   }
 
   std::int64_t num_rows() const { return writer_.num_rows(); }
+  bool is_full() const { return job_.options.max_rows && num_rows() == *job_.options.max_rows; }
 
  private:
   void list_skipped(const TokenizedBlock::BadRow& bad) {
@@ -224,10 +231,13 @@ void tokenize_blocks(const BlockTokenizer& tokenize, int num_threads, const std:
     const std::vector<Bytes> gathered = communicator.gather_to_root(mine, 0, "tokenised rows");
     root_in_steps(communicator, "rows of the token cache", [&] {
       for (const Bytes& bytes : gathered) {
-        for (const TokenizedBlock& block : blocks_from_bytes(bytes)) output->append(block);
+        for (TokenizedBlock& block : blocks_from_bytes(bytes)) output->append(block);
       }
       return true;
     });
+    std::int64_t full = output != nullptr && output->is_full() ? 1 : 0;
+    communicator.broadcast(std::as_writable_bytes(std::span(&full, 1)), 0, "whether the token cache has all its rows");
+    if (full != 0) return;
   }
 }
 
@@ -245,8 +255,14 @@ void build_token_cache(const CacheJob& job, Communicator& communicator, const Lo
     return true;
   });
   const BlockTokenizer tokenize{
-      job.table, job.examples,          job.tokenizer, job.options.max_seq_length, job.options.truncation_strategy,
-      labels,    job.options.on_bad_row};
+      .table = job.table,
+      .examples = job.examples,
+      .tokenizer = job.tokenizer,
+      .max_seq_length = job.options.max_seq_length,
+      .truncation_strategy = job.options.truncation_strategy,
+      .labels = labels,
+      .on_bad_row = job.options.on_bad_row,
+      .max_rows = job.options.max_rows ? static_cast<std::size_t>(*job.options.max_rows) : SIZE_MAX};
   tokenize_blocks(tokenize, job.options.num_threads, blocks, output ? &*output : nullptr, communicator);
   root_in_steps(communicator, "token cache", [&] {
     output->commit(labels);

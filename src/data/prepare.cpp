@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string hash_source(const Table& table, Communicator& communicator) {
-  constexpr std::size_t kStep = std::size_t{256} << 20;
+  constexpr std::size_t kStep = std::size_t{8} << 20;
   ContentHash hash;
   std::size_t at = 0;
   root_in_steps(communicator, "hash of the source text", [&] {
@@ -60,7 +60,8 @@ CacheFields describe(const Table& table, const std::string& source_hash, const P
           {"quote", dialect.quote ? std::string(1, *dialect.quote) : ""},
           {"header", dialect.header ? "true" : "false"},
           {"encoding", dialect.encoding == TextEncoding::latin1 ? "latin-1" : "utf-8"},
-          {"on_bad_row", options.on_bad_row == BadRowPolicy::skip ? "skip" : "fail"}};
+          {"on_bad_row", options.on_bad_row == BadRowPolicy::skip ? "skip" : "fail"},
+          {"rows", options.max_rows ? fmt::format("the first {}", *options.max_rows) : "all"}};
 }
 
 std::string hash_fields(const CacheFields& fields) {
@@ -92,7 +93,10 @@ std::optional<FileLock> lock_unless_found(const CacheFolder& folder, Communicato
 
 // What the user should know of a cache each time that it is used, not only when it was made.
 void report(const Hdf5Id& cache, bool found, const CacheFolder& folder, const fs::path& source, const Log& log) {
-  if (found) log.info("token cache of {} found: {}", source.string(), folder.cache().string());
+  if (found) {
+    log.info("token cache of {} found: {}, {} rows", source.string(), folder.cache().string(),
+             dataset_size(cache, "labels"));
+  }
   if (const std::int64_t skipped = read_integer_attribute(cache, "num_skipped"); skipped > 0) {
     log.info("{}: bad rows left out: {}; listed in {}", source.string(), skipped, folder.skipped_rows().string());
   }

@@ -23,6 +23,8 @@ struct PrepareOptions {
   std::size_t max_seq_length = 512;
   TruncationStrategy truncation_strategy = TruncationStrategy::longest_first;
   BadRowPolicy on_bad_row = BadRowPolicy::fail;
+  // Only the first good rows are tokenised. Labels that are not given still come from the whole file.
+  std::optional<std::int64_t> max_rows;
   std::filesystem::path token_cache_dir;
   int num_threads = 1;  // of this rank; decides nothing but the time it takes
 };

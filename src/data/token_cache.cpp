@@ -62,6 +62,15 @@ TokenCache TokenCache::open(const std::filesystem::path& path) {
   return cache;
 }
 
+std::vector<std::string> read_label_names(const std::filesystem::path& path) {
+  const Hdf5Id file = open_token_cache(path);
+  try {
+    return read_label_names(file);
+  } catch (const Hdf5Failure& failure) {
+    throw_damaged_cache(path, failure.what());
+  }
+}
+
 PackedBatch TokenCache::pack(std::span<const std::int64_t> rows) const {
   PackedBatch batch;
   batch.cu_seqlens.push_back(0);

@@ -55,4 +55,7 @@ class TokenCache {
   std::int64_t max_length_ = 0;
 };
 
+// A cache's label names [id], without reading the rest of it. Throws Error(data).
+std::vector<std::string> read_label_names(const std::filesystem::path& path);
+
 }  // namespace bertdist

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <type_traits>
 
 namespace bertdist {
@@ -91,7 +92,7 @@ void tokenize_rows(const BlockTokenizer& job, const TextBlock& block, TokenizedB
   RowReader reader(job.table, block);
   Row row;
   Encoding encoding;
-  while (reader.next(row)) {
+  while (result.lengths.size() < job.max_rows && reader.next(row)) {
     const std::optional<Example> example = job.examples.read(row);
     if (!example) {
       if (take_bad_row(job, row.line, row.problem, result)) continue;
@@ -117,6 +118,15 @@ void tokenize_rows(const BlockTokenizer& job, const TextBlock& block, TokenizedB
 Error bad_row_error(const std::string& source, std::int64_t line, const std::string& reason) {
   return Error(ExitCode::data, fmt::format("{}:{}: {}", source, line, reason),
                "on_bad_row = \"skip\" leaves such rows out and lists them in a file");
+}
+
+void TokenizedBlock::keep_first(std::size_t num_rows) {
+  if (num_rows > lengths.size()) return;
+  std::erase_if(bad_rows, [&](const BadRow& bad) { return bad.line > lines[num_rows - 1]; });
+  error.reset();
+  tokens.resize(std::reduce(lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(num_rows), std::size_t{0}));
+  for (auto* column : {&lengths, &first_segment_lengths}) column->resize(num_rows);
+  for (auto* column : {&labels, &lines}) column->resize(num_rows);
 }
 
 TokenizedBlock BlockTokenizer::operator()(const TextBlock& block) const {

@@ -30,6 +30,9 @@ struct TokenizedBlock {
   std::vector<BadRow> bad_rows;                      // in order, left out of the rows
   std::int64_t num_invalid_utf8 = 0;
   std::optional<Error> error;  // stopped here: a bad row under BadRowPolicy::fail, or an unknown label
+
+  // Drops what comes behind the first so many rows (one at least), errors and bad rows too.
+  void keep_first(std::size_t num_rows);
 };
 
 struct BlockTokenizer {
@@ -40,6 +43,7 @@ struct BlockTokenizer {
   TruncationStrategy truncation_strategy;
   const LabelMap& labels;
   BadRowPolicy on_bad_row;
+  std::size_t max_rows;  // of a block; the others are not read
 
   // Thread-safe; an Error comes back in the block, so that the first one in the order of the file can be thrown.
   TokenizedBlock operator()(const TextBlock& block) const;

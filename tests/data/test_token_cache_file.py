@@ -65,7 +65,7 @@ def test_a_changed_option_is_named(folder):
     _, messages = prepare(folder, folder / "a.csv", max_length=16)
     assert "the file's content changed" in messages
     path, messages = prepare(folder, folder / "a.csv", max_length=16)
-    assert messages == f"token cache of {folder / 'a.csv'} found: {path}\n"
+    assert messages == f"token cache of {folder / 'a.csv'} found: {path}, 11 rows\n"
 
 
 def test_a_killed_writer_leaves_nothing_that_is_picked_up(folder):

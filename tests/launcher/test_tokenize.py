@@ -33,3 +33,10 @@ def test_truncates_to_max_seq_length():
 def test_no_input_is_no_output():
     assert tokenize(b"") == []
     assert tokenize(b"\n") == [[101, 102]]
+
+
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([os.environ["BERTDIST"], "tokenize", "--model_name_or_path", MODEL], input=b"a\n" * 100_000,
+                              stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 5 and b"error: " in done.stderr
