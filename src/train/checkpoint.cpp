@@ -39,8 +39,21 @@ nlohmann::ordered_json read_json(const fs::path& path) {
   }
 }
 
+// Without a model_max_length transformers' tokenizers do not truncate even where they are told to, and longer texts
+// then fail in the model.
+void name_max_length(const fs::path& folder, std::int64_t max_length) {
+  const fs::path path = folder / "tokenizer_config.json";
+  nlohmann::ordered_json config =
+      fs::exists(path) ? read_json(path) : nlohmann::ordered_json(nlohmann::ordered_json::object());
+  const auto found = config.find("model_max_length");
+  if (found != config.end() && found->is_number() && found->get<double>() <= static_cast<double>(max_length)) return;
+  config["model_max_length"] = max_length;
+  write_file_atomically(path, config.dump(2) + "\n");
+}
+
 void copy_tokenizer(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"}) {
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json"}) {
     std::error_code error;
     if (!fs::exists(from / name) || (fs::exists(to / name) && fs::equivalent(from / name, to / name))) continue;
     fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing, error);
@@ -149,6 +162,7 @@ void CheckpointStore::save(const BertForSequenceClassification& model, const Ada
   const fs::path& folder = directory.temporary_path();
   model.save_pretrained(folder);
   copy_tokenizer(tokenizer_folder_, folder);
+  name_max_length(folder, model.config().max_position_embeddings);
   save_optimizer(folder, optimizer, parameters);
   write_file_atomically(folder / kTrainerStateFile, state.to_json().dump(2) + "\n");
   write_file_atomically(folder / kRunIdentityFile, to_json(identity).dump(2) + "\n");
@@ -160,6 +174,7 @@ void CheckpointStore::save_final_model(const BertForSequenceClassification& mode
   make_directories(output_dir_);
   model.save_pretrained(output_dir_);
   copy_tokenizer(tokenizer_folder_, output_dir_);
+  name_max_length(output_dir_, model.config().max_position_embeddings);
   write_file_atomically(output_dir_ / kTrainerStateFile, state.to_json().dump(2) + "\n");
   write_file_atomically(output_dir_ / kConfigFile, config_toml_);
 }

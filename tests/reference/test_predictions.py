@@ -77,6 +77,13 @@ def test_pipeline_gives_the_same_labels_and_scores(trained, tmp_path):
             assert row["probabilities"][score["label"]] == pytest.approx(score["score"], abs=1e-5)
 
 
+def test_transformers_truncates_with_what_was_saved(trained):
+    folder, _ = trained
+    for saved in (folder / "out", next((folder / "out").glob("checkpoint-*"))):
+        classify = pipeline("text-classification", str(saved), device="cpu")
+        assert classify("a " * 200, truncation=True)[0]["label"] in classify.model.config.label2id
+
+
 def test_transformers_loads_every_checkpoint(trained, tmp_path):
     folder, _ = trained
     checkpoints = sorted((folder / "out").glob("checkpoint-*"))
