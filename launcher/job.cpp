@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -12,23 +11,13 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "text/text_descriptor.h"
 #include "threads.h"
 
 namespace bertdist {
 
 namespace {
-
-void print_error(int rank, std::string_view message, std::string_view hint) {
-  std::string text = fmt::format("[rank {}] error: {}\n", rank, message);
-  if (!hint.empty()) text += fmt::format("[rank {}] hint: {}\n", rank, hint);
-  // A message may quote a file's bytes; those that steer a terminal are not for it.
-  for (char& c : text) {
-    if (std::iscntrl(static_cast<unsigned char>(c)) != 0 && c != '\n' && c != '\t') c = '?';
-  }
-  std::fwrite(text.data(), 1, text.size(), stderr);
-  std::fflush(stderr);
-}
 
 void flush_standard_output() {
   // An earlier flush may have met the error, and dropped what it could not write.
@@ -47,14 +36,18 @@ void require_data_files(const Config& config) {
 // Where all ranks fail alike, rank 0 is to be the one that says so: it ends
 // the job before the others, who wait a moment, have spoken.
 int report_failure(int rank, const std::exception& exception) {
-  if (rank != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
-  if (const auto* error = dynamic_cast<const Error*>(&exception)) {
+  const auto* const error = dynamic_cast<const Error*>(&exception);
+  // Of a missing peer each rank says what it knows; an empty message was told already.
+  const bool is_for_all = error != nullptr && error->code() == ExitCode::peer;
+  if (rank != 0 && !is_for_all) std::this_thread::sleep_for(std::chrono::seconds(1));
+  if (is_for_all && error->what()[0] == '\0') return static_cast<int>(error->code());
+  if (error != nullptr) {
     print_error(rank, error->what(), error->hint());
     return static_cast<int>(error->code());
   }
-  if (const auto* error = dynamic_cast<const std::system_error*>(&exception);
-      error != nullptr && error->code() == std::errc::no_space_on_device) {
-    print_error(rank, error->what(), "the disk or the quota is full");
+  if (const auto* system = dynamic_cast<const std::system_error*>(&exception);
+      system != nullptr && system->code() == std::errc::no_space_on_device) {
+    print_error(rank, system->what(), "the disk or the quota is full");
     return static_cast<int>(ExitCode::output);
   }
   if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) {
@@ -117,8 +110,12 @@ int run_job(const Config& config, const std::function<void(const Job&)>& command
           claim_cores(communicator->local_rank(), communicator->local_world_size(), config.num_threads);
       command({config, *communicator, launch, log, num_threads});
       flush_standard_output();
+      // While MPI comes down nobody looks for those that are missing.
+      communicator->barrier("the end of the job");
+      communicator->leave();
     } catch (const std::exception& exception) {
       // The peers may be waiting for this rank: only an abort ends them too.
+      communicator->leave();
       communicator->abort(report_failure(communicator->rank(), exception));
     }
   } catch (const std::exception& exception) {

@@ -1,4 +1,6 @@
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <iostream>
 #include <string>
@@ -9,6 +11,18 @@
 
 namespace bertdist {
 
+namespace {
+
+// The next line of the standard input, however long it takes to come. False at the end.
+bool next_line(std::string& line, Progress& progress) {
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  while (std::cin.rdbuf()->in_avail() <= 0 && ::poll(&input, 1, /*milliseconds=*/200) == 0) progress.advance();
+  progress.advance();
+  return static_cast<bool>(std::getline(std::cin, line));
+}
+
+}  // namespace
+
 void run_tokenize(const Job& job) {
   if (job.communicator.rank() != 0) return;
   const ModelSource source = open_model_source(job.config);
@@ -16,7 +30,7 @@ void run_tokenize(const Job& job) {
   std::ios::sync_with_stdio(false);
   Encoding encoding;
   std::size_t num_invalid_utf8 = 0;
-  for (std::string line; std::getline(std::cin, line);) {
+  for (std::string line; next_line(line, job.communicator.progress());) {
     num_invalid_utf8 +=
         source.tokenizer.encode(line, std::nullopt, source.max_seq_length, truncation_strategy(job.config), encoding);
     std::cout << fmt::format("[{}]\n", fmt::join(encoding.input_ids, ", "));

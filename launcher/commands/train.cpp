@@ -136,7 +136,8 @@ void run_train(const Job& job) {
   if (splits.test) final_metrics(Forward(model, *splits.test, communicator), "test", "test_");
 
   if (communicator.rank() == 0) {
-    checkpoints.save_final_model(model, result.state);
+    communicator.progress().enter("writing the final model");
+    checkpoints.save_final_model(model, result.state, &communicator.progress());
     if (!result.state.best_model_checkpoint.empty()) {
       fmt::print("\nbest checkpoint: {} ({} {:.4f})\n", result.state.best_model_checkpoint,
                  config.metric_for_best_model, *result.state.best_metric);

@@ -14,10 +14,11 @@ enum class ExitCode : int {
   data = 3,           // input text, labels or token cache: missing, unreadable, damaged, empty
   model = 4,          // config.json, weights or tokenizer: missing, unreadable, damaged, not fitting together
   output = 5,         // output folder or file: not empty, not writable, disk full
-  communication = 6,  // ranks disagree, or a peer did not answer within comm_timeout_s
+  communication = 6,  // ranks disagree about files or options, or MPI failed
   numeric = 7,        // the loss or a gradient is not finite
   device = 8,         // no such device, or it ran out of memory
   preempted = 9,      // a signal asked it to stop: it saved a checkpoint and can go on from there
+  peer = 10,          // another rank stopped or died, or entered another collective than this one
 };
 
 // Every failure that a user can cause or cure. `message` says what is wrong and where; `hint` what to do about it.

@@ -29,4 +29,7 @@ class Log {
   int world_size_;
 };
 
+// "[rank 0] error: …" and, unless it is empty, a line with the hint, on standard error. Any rank may fail.
+void print_error(int rank, std::string_view message, std::string_view hint);
+
 }  // namespace bertdist

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/progress.h"
+
 namespace bertdist {
 
 enum class DType { float32, float64, int64 };
@@ -34,8 +36,9 @@ inline Buffer buffer_of(std::span<std::int64_t> values) {
 using Bytes = std::vector<std::byte>;
 
 // The ranks of one job. Each collective must be called by every rank, in the same order and with the same `what`, which
-// names the call in errors ("gradients", "evaluation logits"). Counts must agree except where said. A call that the
-// others do not join within the timeout, or join with another call, throws Error(communication).
+// names the call in errors ("gradients", "evaluation logits"). Counts must agree except where said. Throws Error(peer)
+// on every rank that is left where another one died, gave no sign of progress for the timeout, or entered another call;
+// nothing was changed then if the payload had not begun to move.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -64,12 +67,19 @@ class Communicator {
   // collective of this communicator is under way; outlived by the session, but not by this communicator.
   virtual std::unique_ptr<Communicator> split(int color, std::string_view what) = 0;
 
-  // Ends the whole job at once with this exit code, on every rank. May be called by one rank alone.
+  // Where this rank is, for those that wait for it. The same for all communicators of a rank.
+  virtual Progress& progress() = 0;
+  // This rank has done its part, or is about to abort: from here on nobody is to miss it. Not collective.
+  virtual void leave() = 0;
+
+  // Ends the whole job with this exit code, on every rank. May be called by one rank alone. With ExitCode::peer it
+  // first gives the others, who know by then, a few seconds to say so too.
   [[noreturn]] virtual void abort(int exit_code) = 0;
 };
 
 struct CommunicatorOptions {
-  std::chrono::duration<double> timeout{120};
+  std::chrono::duration<double> timeout{120};  // for which a rank may give no sign of progress
+  std::string device = "CPU";                  // of this rank, for messages
 };
 
 // Owns MPI's lifetime: made first in main and destroyed last. Without a launcher (mpirun, srun --mpi=pmix) it does not

@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <cstdlib>
+#include <exception>
+#include <map>
 #include <numeric>
 #include <thread>
 
-#include "base/content_hash.h"
 #include "base/error.h"
+#include "comm/blocking_call_guard.h"
 
 namespace bertdist {
 
@@ -45,13 +48,13 @@ MPI_Datatype mpi_type(DType dtype) {
   throw Error(ExitCode::internal, "unknown DType");
 }
 
-void check(int status, std::string_view call, std::string_view what) {
+void check(int status, const PeerWatch& watch) {
   if (status == MPI_SUCCESS) return;
   std::array<char, MPI_MAX_ERROR_STRING> text{};
   int length = 0;
   MPI_Error_string(status, text.data(), &length);
-  throw Error(ExitCode::communication,
-              fmt::format("{} of {} failed: {}", call, what, std::string(text.data(), length)));
+  throw Error(ExitCode::communication, fmt::format("{}: MPI failed: {}", watch.where(),
+                                                   std::string_view(text.data(), static_cast<std::size_t>(length))));
 }
 
 // The part of `count` elements that rank `part` of `parts` sums.
@@ -60,18 +63,60 @@ std::pair<std::size_t, std::size_t> part_range(std::size_t count, int part, int 
   return {at(part), at(part + 1) - at(part)};
 }
 
+std::vector<int> all_ranks(MPI_Comm world) {
+  int size = 0;
+  MPI_Comm_size(world, &size);
+  std::vector<int> ranks(static_cast<std::size_t>(size));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
+std::shared_ptr<PeerWatch> make_watch(MPI_Comm world, const CommunicatorOptions& options) {
+  int rank = 0;
+  MPI_Comm_rank(world, &rank);
+  const BlockingCallGuard guard(options.timeout, rank, "the start of communication");
+  return std::make_shared<PeerWatch>(world, options);
+}
+
+constexpr std::uint64_t kWorldId = 1;
+
 }  // namespace
 
-MpiCommunicator::MpiCommunicator(MPI_Comm parent, const CommunicatorOptions& options) : timeout_(options.timeout) {
-  check(MPI_Comm_dup(parent, &comm_), "MPI_Comm_dup", "the world");
+// From the moment that this rank says where it is until the collective has ended.
+class MpiCommunicator::Call {
+ public:
+  Call(MpiCommunicator& communicator, const CollectiveSite& site) : communicator_(communicator) {
+    communicator.watch_->enter_collective(communicator.id_, ++communicator.num_calls_, site);
+    communicator.require_same_site(site);
+  }
+  ~Call() {
+    // After a failure this rank is still where it failed.
+    if (std::uncaught_exceptions() == exceptions_) communicator_.watch_->leave_collective();
+  }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+ private:
+  MpiCommunicator& communicator_;
+  const int exceptions_ = std::uncaught_exceptions();
+};
+
+MpiCommunicator::MpiCommunicator(MPI_Comm world, const CommunicatorOptions& options)
+    : MpiCommunicator(world, kWorldId, all_ranks(world), make_watch(world, options)) {}
+
+MpiCommunicator::MpiCommunicator(MPI_Comm parent, std::uint64_t id, std::vector<int> members,
+                                 std::shared_ptr<PeerWatch> watch)
+    : watch_(std::move(watch)), id_(id), members_(std::move(members)) {
+  MPI_Comm_rank(parent, &rank_);
+  const BlockingCallGuard guard(watch_->timeout(), watch_->rank(), "the making of a communicator");
+  check(MPI_Comm_dup(parent, &comm_), *watch_);
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
-  MPI_Comm_rank(comm_, &rank_);
-  MPI_Comm_size(comm_, &world_size_);
   MPI_Comm host = MPI_COMM_NULL;
-  check(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host), "MPI_Comm_split_type", "hosts");
+  check(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host), *watch_);
   MPI_Comm_rank(host, &local_rank_);
   MPI_Comm_size(host, &local_world_size_);
   MPI_Comm_free(&host);
+  watch_->note_part();
 }
 
 MpiCommunicator::~MpiCommunicator() {
@@ -79,44 +124,66 @@ MpiCommunicator::~MpiCommunicator() {
   if (std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);
 }
 
-void MpiCommunicator::wait(MPI_Request& request, std::string_view call, std::string_view what) {
-  const auto start = std::chrono::steady_clock::now();
+void MpiCommunicator::wait(MPI_Request& request, Phase phase) {
+  constexpr int kSpins = 1000;
   for (int polls = 0;; ++polls) {
     int done = 0;
-    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), call, what);
-    if (done != 0) return;
-    if (polls < 1000) continue;
-    // With more ranks than cores a spinning waiter would keep the peer it waits for off the processor.
-    std::this_thread::yield();
-    if (polls % 1000 == 0 && std::chrono::steady_clock::now() - start > timeout_) {
-      throw Error(ExitCode::communication,
-                  fmt::format("waited more than {} s for the other ranks in {} of {}", timeout_.count(), call, what),
-                  "a peer stopped or hangs; its own messages, if any, say why. comm_timeout_s sets the deadline");
+    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), *watch_);
+    if (done != 0) break;
+    if (polls < kSpins) continue;
+    const bool is_long = watch_->look(members_);
+    // With more ranks than cores a spinning waiter would keep the peer it waits for off the processor. Where a peer
+    // works for long, its time matters more than when this rank goes on; a payload moves only while it is polled.
+    if (is_long && phase == Phase::arrival) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    } else {
+      std::this_thread::yield();
     }
   }
+  watch_->note_part();
 }
 
-void MpiCommunicator::require_same_call(std::string_view call, std::string_view what, std::uint64_t size) {
-  const std::uint64_t id = std::hash<std::string_view>{}(call) ^ (std::hash<std::string_view>{}(what) << 1U);
+void MpiCommunicator::require_same_site(const CollectiveSite& site) {
+  const std::uint64_t hash = site.hash();
+  const std::uint64_t count = site.is_uneven() ? 0 : site.count;
   // max(x) and max(~x) = ~min(x): equal on all ranks exactly when the maximum and the minimum agree.
-  std::array<std::uint64_t, 4> header{id, ~id, size, ~size};
+  std::array<std::uint64_t, 4> header{hash, ~hash, count, ~count};
   MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Iallreduce(MPI_IN_PLACE, header.data(), header.size(), MPI_UINT64_T, MPI_MAX, comm_, &request), call, what);
-  wait(request, call, what);
-  if (header[0] == ~header[1] && header[2] == ~header[3]) return;
-  throw Error(
-      ExitCode::communication,
-      fmt::format("the ranks are not in the same call: this one is in {} of {} with {} elements", call, what, size),
-      "this is a defect, or the ranks run different versions of bertdist");
+  check(MPI_Iallreduce(MPI_IN_PLACE, header.data(), header.size(), MPI_UINT64_T, MPI_MAX, comm_, &request), *watch_);
+  wait(request, Phase::arrival);
+  if (header[0] != ~header[1] || header[2] != ~header[3]) fail_not_same(site);
+}
+
+// All ranks know that they differ, so all come here and tell each other where they are.
+void MpiCommunicator::fail_not_same(const CollectiveSite& site) {
+  std::vector<CollectiveSite> sites(members_.size());
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Iallgather(&site, sizeof(site), MPI_BYTE, sites.data(), sizeof(site), MPI_BYTE, comm_, &request), *watch_);
+  wait(request);
+  std::map<std::string, std::vector<std::size_t>> ranks_by_call;
+  for (std::size_t rank = 0; rank < sites.size(); ++rank) ranks_by_call[sites[rank].to_string()].push_back(rank);
+  const auto usual = std::max_element(ranks_by_call.begin(), ranks_by_call.end(),
+                                      [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+  const bool has_usual = 2 * usual->second.size() > members_.size();
+  std::string calls;
+  for (const auto& [call, ranks] : ranks_by_call) {
+    if (has_usual && call == usual->first) continue;
+    std::string places;
+    for (const std::size_t rank : ranks) places += (places.empty() ? "" : ", ") + watch_->place_of(members_[rank]);
+    calls += fmt::format("{}{} in {}", calls.empty() ? "" : "; ", places, call);
+  }
+  if (has_usual) calls += fmt::format("; all others in {}", usual->first);
+  throw Error(ExitCode::peer, fmt::format("{}: the ranks are not in the same collective: {}", watch_->where(), calls),
+              "this is a defect, or the ranks run different versions of bertdist");
 }
 
 template <typename T>
-void MpiCommunicator::sum_in_rank_order(std::span<T> values, std::string_view what) {
-  const auto ranks = static_cast<std::size_t>(world_size_);
+void MpiCommunicator::sum_in_rank_order(std::span<T> values) {
+  const std::size_t ranks = members_.size();
   std::vector<int> counts(ranks);
   std::vector<int> offsets(ranks);
-  for (int rank = 0; rank < world_size_; ++rank) {
-    const auto [offset, count] = part_range(values.size(), rank, world_size_);
+  for (int rank = 0; rank < world_size(); ++rank) {
+    const auto [offset, count] = part_range(values.size(), rank, world_size());
     offsets[static_cast<std::size_t>(rank)] = static_cast<int>(offset);
     counts[static_cast<std::size_t>(rank)] = static_cast<int>(count);
   }
@@ -129,24 +196,25 @@ void MpiCommunicator::sum_in_rank_order(std::span<T> values, std::string_view wh
   MPI_Request request = MPI_REQUEST_NULL;
   check(MPI_Ialltoallv(values.data(), counts.data(), offsets.data(), mpi_type<T>(), received.data(),
                        received_counts.data(), received_offsets.data(), mpi_type<T>(), comm_, &request),
-        "all_reduce", what);
-  wait(request, "all_reduce", what);
+        *watch_);
+  wait(request);
   T* sum = values.data() + offsets[static_cast<std::size_t>(rank_)];
   std::copy_n(received.data(), mine, sum);
   for (std::size_t rank = 1; rank < ranks; ++rank) {
     const T* part = received.data() + rank * mine;
     for (std::size_t i = 0; i < mine; ++i) sum[i] += part[i];
   }
+  watch_->note_part();
   check(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(), counts.data(), offsets.data(), mpi_type<T>(),
                         comm_, &request),
-        "all_reduce", what);
-  wait(request, "all_reduce", what);
+        *watch_);
+  wait(request);
 }
 
-void MpiCommunicator::sum_in_rank_order(Buffer buffer, std::string_view what) {
+void MpiCommunicator::sum_in_rank_order(Buffer buffer) {
   const auto in_pieces = [&]<typename T>(T* data) {
     for (std::size_t begin = 0; begin < buffer.count; begin += kMaxCount) {
-      sum_in_rank_order(std::span<T>(data + begin, std::min(kMaxCount, buffer.count - begin)), what);
+      sum_in_rank_order(std::span<T>(data + begin, std::min(kMaxCount, buffer.count - begin)));
     }
   };
   switch (buffer.dtype) {
@@ -159,51 +227,67 @@ void MpiCommunicator::sum_in_rank_order(Buffer buffer, std::string_view what) {
   }
 }
 
-void MpiCommunicator::all_reduce(Buffer buffer, ReduceOp op, std::string_view what) {
-  require_same_call(op == ReduceOp::sum ? "all_reduce(sum)" : "all_reduce(max)", what, buffer.count);
-  if (op == ReduceOp::sum) return sum_in_rank_order(buffer, what);
-  if (buffer.count > kMaxCount) throw Error(ExitCode::internal, "all_reduce(max) of more than 2^28 elements");
-  MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Iallreduce(MPI_IN_PLACE, buffer.data, static_cast<int>(buffer.count), mpi_type(buffer.dtype), MPI_MAX,
-                       comm_, &request),
-        "all_reduce", what);
-  wait(request, "all_reduce", what);
-}
-
-void MpiCommunicator::broadcast(std::span<std::byte> bytes, int root, std::string_view what) {
-  require_same_call("broadcast", what, bytes.size());
-  for (std::size_t begin = 0; begin < bytes.size(); begin += kMaxCount) {
-    const auto count = static_cast<int>(std::min(kMaxCount, bytes.size() - begin));
+void MpiCommunicator::max_in_place(Buffer buffer) {
+  const MPI_Datatype type = mpi_type(buffer.dtype);
+  int element_size = 0;
+  MPI_Type_size(type, &element_size);
+  for (std::size_t begin = 0; begin < buffer.count; begin += kMaxCount) {
+    auto* const data = static_cast<std::byte*>(buffer.data) + begin * static_cast<std::size_t>(element_size);
+    const auto count = static_cast<int>(std::min(kMaxCount, buffer.count - begin));
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Ibcast(bytes.data() + begin, count, MPI_BYTE, root, comm_, &request), "broadcast", what);
-    wait(request, "broadcast", what);
+    check(MPI_Iallreduce(MPI_IN_PLACE, data, count, type, MPI_MAX, comm_, &request), *watch_);
+    wait(request);
   }
 }
 
-std::vector<std::uint64_t> MpiCommunicator::exchange_sizes(std::uint64_t size, std::string_view call,
-                                                           std::string_view what) {
-  require_same_call(call, what, 0);
-  std::vector<std::uint64_t> sizes(static_cast<std::size_t>(world_size_));
+void MpiCommunicator::broadcast_from(int root, std::span<std::byte> bytes) {
+  for (std::size_t begin = 0; begin < bytes.size(); begin += kMaxCount) {
+    const auto count = static_cast<int>(std::min(kMaxCount, bytes.size() - begin));
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Ibcast(bytes.data() + begin, count, MPI_BYTE, root, comm_, &request), *watch_);
+    wait(request);
+  }
+}
+
+std::vector<std::uint64_t> MpiCommunicator::exchange_sizes(std::uint64_t size) {
+  std::vector<std::uint64_t> sizes(members_.size());
   MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Iallgather(&size, 1, MPI_UINT64_T, sizes.data(), 1, MPI_UINT64_T, comm_, &request), call, what);
-  wait(request, call, what);
+  check(MPI_Iallgather(&size, 1, MPI_UINT64_T, sizes.data(), 1, MPI_UINT64_T, comm_, &request), *watch_);
+  wait(request);
   return sizes;
+}
+
+void MpiCommunicator::all_reduce(Buffer buffer, ReduceOp op, std::string_view what) {
+  const Call call(*this, {.call = CollectiveCall::all_reduce,
+                          .dtype = buffer.dtype,
+                          .op = op,
+                          .count = buffer.count,
+                          .what = ShortText(what)});
+  op == ReduceOp::sum ? sum_in_rank_order(buffer) : max_in_place(buffer);
+}
+
+void MpiCommunicator::broadcast(std::span<std::byte> bytes, int root, std::string_view what) {
+  const Call call(*this,
+                  {.call = CollectiveCall::broadcast, .root = root, .count = bytes.size(), .what = ShortText(what)});
+  broadcast_from(root, bytes);
 }
 
 std::vector<Bytes> MpiCommunicator::gather_to_root(std::span<const std::byte> bytes, int root, std::string_view what) {
   constexpr int kTag = 1;
-  const std::vector<std::uint64_t> sizes = exchange_sizes(bytes.size(), "gather_to_root", what);
+  const Call call(
+      *this, {.call = CollectiveCall::gather_to_root, .root = root, .count = bytes.size(), .what = ShortText(what)});
+  const std::vector<std::uint64_t> sizes = exchange_sizes(bytes.size());
   std::vector<Bytes> gathered;
   if (rank_ != root) {
     for (std::size_t begin = 0; begin < bytes.size(); begin += kMaxCount) {
       const auto count = static_cast<int>(std::min(kMaxCount, bytes.size() - begin));
       MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Isend(bytes.data() + begin, count, MPI_BYTE, root, kTag, comm_, &request), "gather_to_root", what);
-      wait(request, "gather_to_root", what);
+      check(MPI_Isend(bytes.data() + begin, count, MPI_BYTE, root, kTag, comm_, &request), *watch_);
+      wait(request);
     }
     return gathered;
   }
-  for (int source = 0; source < world_size_; ++source) {
+  for (int source = 0; source < world_size(); ++source) {
     Bytes& part = gathered.emplace_back(sizes[static_cast<std::size_t>(source)]);
     if (source == root) {
       std::copy(bytes.begin(), bytes.end(), part.begin());
@@ -212,43 +296,52 @@ std::vector<Bytes> MpiCommunicator::gather_to_root(std::span<const std::byte> by
     for (std::size_t begin = 0; begin < part.size(); begin += kMaxCount) {
       const auto count = static_cast<int>(std::min(kMaxCount, part.size() - begin));
       MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Irecv(part.data() + begin, count, MPI_BYTE, source, kTag, comm_, &request), "gather_to_root", what);
-      wait(request, "gather_to_root", what);
+      check(MPI_Irecv(part.data() + begin, count, MPI_BYTE, source, kTag, comm_, &request), *watch_);
+      wait(request);
     }
   }
   return gathered;
 }
 
 std::vector<Bytes> MpiCommunicator::all_gather(std::span<const std::byte> bytes, std::string_view what) {
-  const std::vector<std::uint64_t> sizes = exchange_sizes(bytes.size(), "all_gather", what);
+  const Call call(*this, {.call = CollectiveCall::all_gather, .count = bytes.size(), .what = ShortText(what)});
+  const std::vector<std::uint64_t> sizes = exchange_sizes(bytes.size());
   std::vector<Bytes> gathered;
-  for (int root = 0; root < world_size_; ++root) {
+  for (int root = 0; root < world_size(); ++root) {
     Bytes& part = gathered.emplace_back(sizes[static_cast<std::size_t>(root)]);
     if (root == rank_) std::copy(bytes.begin(), bytes.end(), part.begin());
-    for (std::size_t begin = 0; begin < part.size(); begin += kMaxCount) {
-      const auto count = static_cast<int>(std::min(kMaxCount, part.size() - begin));
-      MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Ibcast(part.data() + begin, count, MPI_BYTE, root, comm_, &request), "all_gather", what);
-      wait(request, "all_gather", what);
-    }
+    broadcast_from(root, part);
   }
   return gathered;
 }
 
 void MpiCommunicator::barrier(std::string_view what) {
-  require_same_call("barrier", what, 0);
+  const Call call(*this, {.call = CollectiveCall::barrier, .what = ShortText(what)});
 }
 
 std::unique_ptr<Communicator> MpiCommunicator::split(int color, std::string_view what) {
-  require_same_call("split", what, 0);
+  const Call call(*this, {.call = CollectiveCall::split, .what = ShortText(what)});
+  std::vector<std::int64_t> colors(members_.size());
+  const std::int64_t mine = color;
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Iallgather(&mine, 1, MPI_INT64_T, colors.data(), 1, MPI_INT64_T, comm_, &request), *watch_);
+  wait(request);
+  std::vector<int> members;
+  for (std::size_t rank = 0; rank < members_.size(); ++rank) {
+    if (colors[rank] == mine) members.push_back(members_[rank]);
+  }
+
+  const BlockingCallGuard guard(watch_->timeout(), watch_->rank(), "MPI_Comm_split");
   MPI_Comm part = MPI_COMM_NULL;
-  check(MPI_Comm_split(comm_, color, rank_, &part), "split", what);
-  auto communicator = std::make_unique<MpiCommunicator>(part, CommunicatorOptions{.timeout = timeout_});
+  check(MPI_Comm_split(comm_, color, rank_, &part), *watch_);
+  const std::uint64_t id = ((id_ * 0x100000001b3 + num_calls_) * 0x100000001b3 + static_cast<std::uint64_t>(color)) | 2;
+  std::unique_ptr<Communicator> communicator(new MpiCommunicator(part, id, std::move(members), watch_));
   MPI_Comm_free(&part);
   return communicator;
 }
 
 void MpiCommunicator::abort(int exit_code) {
+  if (exit_code == static_cast<int>(ExitCode::peer)) watch_->let_others_tell();
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);
 }

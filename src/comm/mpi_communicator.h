@@ -3,18 +3,19 @@
 #include <mpi.h>
 
 #include "comm/communicator.h"
+#include "comm/peer_watch.h"
 
 namespace bertdist {
 
-// Collectives over host memory by MPI, each polled against a deadline so that a peer which stopped cannot hang the job.
+// Collectives over host memory by MPI. Each is polled, and the PeerWatch looks meanwhile for ranks that are missing.
 class MpiCommunicator final : public Communicator {
  public:
-  // Duplicates `parent`; every rank of it must construct.
-  MpiCommunicator(MPI_Comm parent, const CommunicatorOptions& options);
+  // Duplicates `world`, MPI_COMM_WORLD or what stands for it; every rank of it must construct.
+  MpiCommunicator(MPI_Comm world, const CommunicatorOptions& options);
   ~MpiCommunicator() override;
 
   int rank() const override { return rank_; }
-  int world_size() const override { return world_size_; }
+  int world_size() const override { return static_cast<int>(members_.size()); }
   int local_rank() const override { return local_rank_; }
   int local_world_size() const override { return local_world_size_; }
   std::string_view name() const override { return "MPI"; }
@@ -25,21 +26,32 @@ class MpiCommunicator final : public Communicator {
   std::vector<Bytes> all_gather(std::span<const std::byte> bytes, std::string_view what) override;
   void barrier(std::string_view what) override;
   std::unique_ptr<Communicator> split(int color, std::string_view what) override;
+  Progress& progress() override { return *watch_; }
+  void leave() override { watch_->leave(); }
   [[noreturn]] void abort(int exit_code) override;
 
  private:
-  void wait(MPI_Request& request, std::string_view call, std::string_view what);
-  // Compares (call, what, size) of all ranks before a payload moves: MPI itself would crash or mix the data up.
-  void require_same_call(std::string_view call, std::string_view what, std::uint64_t size);
-  void sum_in_rank_order(Buffer buffer, std::string_view what);
-  template <typename T>
-  void sum_in_rank_order(std::span<T> values, std::string_view what);
-  std::vector<std::uint64_t> exchange_sizes(std::uint64_t size, std::string_view call, std::string_view what);
+  class Call;
 
+  MpiCommunicator(MPI_Comm parent, std::uint64_t id, std::vector<int> members, std::shared_ptr<PeerWatch> watch);
+  enum class Phase { arrival, payload };
+
+  void wait(MPI_Request& request, Phase phase = Phase::payload);
+  void require_same_site(const CollectiveSite& site);
+  [[noreturn]] void fail_not_same(const CollectiveSite& site);
+  void sum_in_rank_order(Buffer buffer);
+  template <typename T>
+  void sum_in_rank_order(std::span<T> values);
+  void max_in_place(Buffer buffer);
+  void broadcast_from(int root, std::span<std::byte> bytes);
+  std::vector<std::uint64_t> exchange_sizes(std::uint64_t size);
+
+  std::shared_ptr<PeerWatch> watch_;  // one for the world and all its parts
   MPI_Comm comm_ = MPI_COMM_NULL;
-  std::chrono::duration<double> timeout_;
+  std::uint64_t id_;          // the same on all its ranks, another for each communicator of a rank
+  std::vector<int> members_;  // their ranks in the world
+  std::uint64_t num_calls_ = 0;
   int rank_ = 0;
-  int world_size_ = 1;
   int local_rank_ = 0;
   int local_world_size_ = 1;
 };

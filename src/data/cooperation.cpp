@@ -41,6 +41,7 @@ void root_in_steps(Communicator& communicator, std::string_view what, const std:
   for (std::string outcome(kMore); outcome == kMore;) {
     if (communicator.rank() == 0) {
       bool done = false;
+      communicator.progress().enter(what);
       const std::optional<Error> error = error_of([&] { done = step(); });
       outcome = error ? to_text(*error) : std::string(done ? "" : kMore);
     }
@@ -50,6 +51,7 @@ void root_in_steps(Communicator& communicator, std::string_view what, const std:
 }
 
 void on_all_ranks(Communicator& communicator, std::string_view what, const std::function<void()>& work) {
+  communicator.progress().enter(what);
   const std::optional<Error> error = error_of(work);
   const std::string mine = error ? to_text(*error) : "";
   for (const Bytes& text : communicator.all_gather(std::as_bytes(std::span(mine)), what)) {

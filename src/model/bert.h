@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/progress.h"
 #include "model/keyed_dropout.h"
 #include "pretrained/bert_config.h"
 
@@ -89,9 +90,9 @@ class BertForSequenceClassification {
   at::Tensor head_logits(const at::Tensor& cls_hidden, std::span<const std::int64_t> row_ids,
                          const std::optional<Dropout>& dropout) const;  // [batch, num_labels]
 
-  // Writes config.json and model.safetensors, readable by transformers, into a folder that exists. Throws
-  // Error(output).
-  void save_pretrained(const std::filesystem::path& folder) const;
+  // Writes config.json and model.safetensors, readable by transformers, into a folder that exists; `progress` may be
+  // null where no other rank waits. Throws Error(output).
+  void save_pretrained(const std::filesystem::path& folder, Progress* progress = nullptr) const;
 
  private:
   struct Linear {

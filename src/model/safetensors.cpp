@@ -203,7 +203,8 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   return copy.to(at::kFloat);
 }
 
-void save_safetensors(const fs::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+void save_safetensors(const fs::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                      Progress* progress) {
   std::map<std::string, at::Tensor> sorted;
   for (const auto& [name, tensor] : tensors) {
     sorted.emplace(name, tensor.detach().to(at::kCPU, at::kFloat).contiguous());
@@ -225,6 +226,7 @@ void save_safetensors(const fs::path& path, const std::vector<std::pair<std::str
   out.write(text.data(), static_cast<std::streamsize>(text.size()));
   for (const auto& [name, tensor] : sorted) {
     out.write(static_cast<const char*>(tensor.const_data_ptr()), static_cast<std::streamsize>(tensor.nbytes()));
+    if (progress != nullptr) progress->advance();
   }
   out.close();
   if (!out) {

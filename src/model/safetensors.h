@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/progress.h"
+
 namespace bertdist {
 
 struct SafetensorsEntry {
@@ -52,7 +54,8 @@ class SafetensorsFile {
 };
 
 // Writes float32 tensors with the metadata that transformers asks for, whole or not at all. Throws Error(output).
-void save_safetensors(const std::filesystem::path& path,
-                      const std::vector<std::pair<std::string, at::Tensor>>& tensors);
+// `progress` may be null where no other rank waits.
+void save_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                      Progress* progress = nullptr);
 
 }  // namespace bertdist

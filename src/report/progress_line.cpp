@@ -54,7 +54,7 @@ ProgressSink standard_error_sink() {
 ProgressLine::ProgressLine(std::int64_t first_step, ProgressSink sink)
     : sink_(std::move(sink)), first_step_(first_step), start_(sink_.now()) {}
 
-void ProgressLine::update(const Progress& progress) {
+void ProgressLine::update(const TrainingProgress& progress) {
   const TimePoint now = sink_.now();
   if (!is_due(progress, now)) return;
   std::string line = text(progress, now);
@@ -76,7 +76,7 @@ void ProgressLine::clear() {
   visible_ = false;
 }
 
-bool ProgressLine::is_due(const Progress& progress, TimePoint now) const {
+bool ProgressLine::is_due(const TrainingProgress& progress, TimePoint now) const {
   if (sink_.is_terminal)
     return !visible_ || now - *last_print_ >= kTerminalInterval || progress.step == progress.num_steps;
   const auto quiet = now - last_print_.value_or(start_);
@@ -84,7 +84,7 @@ bool ProgressLine::is_due(const Progress& progress, TimePoint now) const {
   return quiet >= kLongestInterval || (quiet >= kShortestInterval && in_next_tenth);
 }
 
-std::string ProgressLine::text(const Progress& progress, TimePoint now) const {
+std::string ProgressLine::text(const TrainingProgress& progress, TimePoint now) const {
   const double elapsed = duration<double>(now - start_).count();
   const std::int64_t steps_done = progress.step - first_step_;
   const std::int64_t steps_left = progress.num_steps - progress.step;

@@ -22,7 +22,7 @@ struct ProgressSink {
 // writes to one.
 ProgressSink standard_error_sink();
 
-struct Progress {
+struct TrainingProgress {
   std::int64_t epoch = 0;  // counted from 1
   std::int64_t num_epochs = 0;
   std::int64_t step = 0;  // done, over all epochs
@@ -40,7 +40,7 @@ class ProgressLine {
   explicit ProgressLine(std::int64_t first_step = 0, ProgressSink sink = standard_error_sink());
 
   // To be called after every step.
-  void update(const Progress& progress);
+  void update(const TrainingProgress& progress);
 
   // Takes the line off the terminal so that something else can be printed; the next update brings it back.
   void clear();
@@ -48,8 +48,8 @@ class ProgressLine {
  private:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  bool is_due(const Progress& progress, TimePoint now) const;
-  std::string text(const Progress& progress, TimePoint now) const;
+  bool is_due(const TrainingProgress& progress, TimePoint now) const;
+  std::string text(const TrainingProgress& progress, TimePoint now) const;
 
   ProgressSink sink_;
   std::int64_t first_step_;

@@ -64,13 +64,14 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
   }
 }
 
-void save_optimizer(const fs::path& folder, const AdamW& optimizer, const FlatParameters& parameters) {
+void save_optimizer(const fs::path& folder, const AdamW& optimizer, const FlatParameters& parameters,
+                    Progress* progress) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const FlatParameters::Slice& slice : parameters.slices()) {
     tensors.emplace_back("exp_avg." + slice.name, FlatParameters::view(optimizer.exp_avg(), slice));
     tensors.emplace_back("exp_avg_sq." + slice.name, FlatParameters::view(optimizer.exp_avg_sq(), slice));
   }
-  save_safetensors(folder / kOptimizerFile, tensors);
+  save_safetensors(folder / kOptimizerFile, tensors, progress);
 }
 
 nlohmann::ordered_json to_json(const RunIdentity& identity) {
@@ -156,23 +157,24 @@ fs::path CheckpointStore::path_of(std::int64_t step) const {
 }
 
 void CheckpointStore::save(const BertForSequenceClassification& model, const AdamW& optimizer,
-                           const FlatParameters& parameters, const TrainerState& state,
-                           const RunIdentity& identity) const {
+                           const FlatParameters& parameters, const TrainerState& state, const RunIdentity& identity,
+                           Progress* progress) const {
   AtomicDirectory directory(path_of(state.global_step));
   const fs::path& folder = directory.temporary_path();
-  model.save_pretrained(folder);
+  model.save_pretrained(folder, progress);
   copy_tokenizer(tokenizer_folder_, folder);
   name_max_length(folder, model.config().max_position_embeddings);
-  save_optimizer(folder, optimizer, parameters);
+  save_optimizer(folder, optimizer, parameters, progress);
   write_file_atomically(folder / kTrainerStateFile, state.to_json().dump(2) + "\n");
   write_file_atomically(folder / kRunIdentityFile, to_json(identity).dump(2) + "\n");
   write_file_atomically(folder / kConfigFile, config_toml_);
   directory.commit();
 }
 
-void CheckpointStore::save_final_model(const BertForSequenceClassification& model, const TrainerState& state) const {
+void CheckpointStore::save_final_model(const BertForSequenceClassification& model, const TrainerState& state,
+                                       Progress* progress) const {
   make_directories(output_dir_);
-  model.save_pretrained(output_dir_);
+  model.save_pretrained(output_dir_, progress);
   copy_tokenizer(tokenizer_folder_, output_dir_);
   name_max_length(output_dir_, model.config().max_position_embeddings);
   write_file_atomically(output_dir_ / kTrainerStateFile, state.to_json().dump(2) + "\n");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/progress.h"
 #include "model/bert.h"
 #include "optim/adamw.h"
 #include "train/trainer_state.h"
@@ -38,10 +39,12 @@ class CheckpointStore {
   const std::filesystem::path& output_dir() const { return output_dir_; }
   std::filesystem::path path_of(std::int64_t step) const;  // output_dir/checkpoint-<step>
 
+  // `progress` may be null where no other rank waits.
   void save(const BertForSequenceClassification& model, const AdamW& optimizer, const FlatParameters& parameters,
-            const TrainerState& state, const RunIdentity& identity) const;
+            const TrainerState& state, const RunIdentity& identity, Progress* progress = nullptr) const;
   // The model and the run's history, without what resuming needs, into output_dir itself.
-  void save_final_model(const BertForSequenceClassification& model, const TrainerState& state) const;
+  void save_final_model(const BertForSequenceClassification& model, const TrainerState& state,
+                        Progress* progress = nullptr) const;
 
   // Removes the oldest checkpoints beyond the limit, but never the best one.
   void rotate(std::int64_t save_total_limit, const std::string& best_model_checkpoint) const;

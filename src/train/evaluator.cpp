@@ -101,6 +101,7 @@ std::vector<float> gather_logits(std::span<const std::int32_t> lengths, std::int
     Bytes records;
     for (std::size_t i = begin; i < std::min(begin + kBatchesPerRound, batches.size()); ++i) {
       append_records(records, batches[i], batch_logits(batches[i]));
+      communicator.progress().advance();
     }
     for (const Bytes& part : communicator.gather_to_root(records, 0, "evaluation logits")) table.insert(part);
   }

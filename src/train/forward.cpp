@@ -24,8 +24,10 @@ at::Tensor compute_features(const BertForSequenceClassification& model, const Da
   const EvaluationPlan plan(all_rows(dataset.size()), dataset.lengths(), kFeatureBatchSize, communicator.world_size());
   std::vector<std::int64_t> indices;
   std::vector<float> values;
+  communicator.progress().enter("features of the frozen layers");
   for (const std::vector<std::int64_t>& batch : plan.batches(communicator.rank())) {
     const at::Tensor hidden = model.cls_hidden(dataset.input(batch), std::nullopt).contiguous();
+    communicator.progress().advance();
     indices.insert(indices.end(), batch.begin(), batch.end());
     values.insert(values.end(), hidden.data_ptr<float>(), hidden.data_ptr<float>() + hidden.numel());
   }

@@ -170,6 +170,8 @@ Trainer::StepResult Trainer::train_step(std::int64_t step) {
   const auto rows = plan.rows(step_of_epoch, communicator_.rank());
   const auto global_count = static_cast<std::int64_t>(global_rows.size());
 
+  communicator_.progress().set_step(step + 1);
+  communicator_.progress().enter("forward and backward");
   parameters_.zero_gradients();
   double local_loss = 0;
   const std::int64_t micro_batch =
@@ -178,6 +180,7 @@ Trainer::StepResult Trainer::train_step(std::int64_t step) {
     const auto count = static_cast<std::size_t>(std::min(micro_batch, std::ssize(rows) - begin));
     const auto indices = std::span<const std::int64_t>(rows).subspan(static_cast<std::size_t>(begin), count);
     local_loss += forward_backward(indices, global_count, step);
+    communicator_.progress().advance();
   }
 
   const std::span reduced(parameters_.reduced().mutable_data_ptr<float>(),
@@ -303,7 +306,8 @@ void Trainer::run_evaluation() {
 
 void Trainer::save_checkpoint() {
   if (communicator_.rank() != 0) return;
-  checkpoints_.save(model_, optimizer_, parameters_, state_, identity_);
+  communicator_.progress().enter(fmt::format("writing checkpoint-{}", state_.global_step));
+  checkpoints_.save(model_, optimizer_, parameters_, state_, identity_, &communicator_.progress());
   if (config_.save_total_limit) checkpoints_.rotate(*config_.save_total_limit, state_.best_model_checkpoint);
 }
 

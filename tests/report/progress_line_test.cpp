@@ -24,7 +24,7 @@ struct Recorder {
   }
 };
 
-Progress at_step(std::int64_t step, std::int64_t num_steps = 100) {
+TrainingProgress at_step(std::int64_t step, std::int64_t num_steps = 100) {
   return {1, 2, step, num_steps, 0.25, step * 1000};
 }
 

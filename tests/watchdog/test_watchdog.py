@@ -1,0 +1,32 @@
+"""Ranks that are stopped, killed or led astray: the others never hang, and each of them names the right one."""
+
+import random
+
+import pytest
+from watchdog import faults
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return faults.Bench(tmp_path_factory.mktemp("watchdog"))
+
+
+def require_answered(results):
+    wrong = [f"{fault}: {'; '.join(found)}\n{outcome.output}" for fault, outcome, found in results if found]
+    assert not wrong, "\n\n".join(wrong)
+
+
+def test_sixty_faults_at_random_points(bench):
+    planned = faults.plan(60, seed=1)
+    assert sum(fault.program == "train" for fault in planned) == 15
+    assert {fault.ranks for fault in planned} == {2, 3, 8}
+    require_answered(faults.run_all(planned, bench, jobs=3, report=lambda *_: None))
+
+
+# Two of OpenMPI's daemons, without shared memory between their ranks: with two ranks nobody else is on the host of the
+# one that is stopped, with four another one is.
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_faults_on_two_hosts(bench, ranks):
+    generator = random.Random(ranks)
+    planned = [faults.draw(generator, kind, "rounds", ranks, hosts=2) for kind in ("stop", "stop", "wrong")]
+    require_answered(faults.run_all(planned, bench, jobs=2, report=lambda *_: None))
