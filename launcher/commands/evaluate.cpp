@@ -13,6 +13,7 @@ namespace bertdist {
 void run_evaluate(const Job& job) {
   use_threads(job.num_threads);
   const Config& config = job.config;
+  const at::ScalarType dtype = forward_dtype(job);
   const ModelSource source = open_model_source(config);
   const BertForSequenceClassification model = load_trained_model(source.folder);
 
@@ -24,7 +25,7 @@ void run_evaluate(const Job& job) {
   const ResultFiles results(config.output_dir, job.communicator.rank());
   const auto evaluate_split = [&](const std::optional<Dataset>& split, const char* name, const char* prefix) {
     if (!split) return;
-    const Forward forward(model, *split, job.communicator);
+    const Forward forward(model, *split, dtype);
     results.write(name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(),
                                  /*label_smoothing_factor=*/0, job.communicator, job.log)
                             .to_json(prefix));

@@ -27,16 +27,17 @@ std::string host_name() {
   return name;
 }
 
-void announce_ranks(const Job& job) {
+void announce_ranks(const Job& job, at::ScalarType dtype) {
   const std::string host = host_name();
   std::set<std::string> hosts;
   for (const Bytes& name : job.communicator.all_gather(std::as_bytes(std::span(host)), "host names")) {
     hosts.emplace(reinterpret_cast<const char*>(name.data()), name.size());
   }
   const int world_size = job.communicator.world_size();
-  job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, float32 on the CPU", BERTDIST_VERSION,
+  job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, float32{} on the CPU", BERTDIST_VERSION,
                world_size, world_size == 1 ? "" : "s", hosts.size(), hosts.size() == 1 ? "" : "s", *hosts.begin(),
-               job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name());
+               job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name(),
+               dtype == at::kBFloat16 ? ", frozen layers bfloat16," : "");
   if (const std::string launch = describe(job.launch); !launch.empty()) job.log.info("{}", launch);
   if (job.launch.slurm && job.launch.slurm->num_tasks > world_size) {
     job.log.info("SLURM has room for {} tasks in this job: mpirun, or srun --mpi=pmix, starts one rank on each",
@@ -98,7 +99,10 @@ void run_train(const Job& job) {
   use_threads(job.num_threads);
   const Config& config = job.config;
   Communicator& communicator = job.communicator;
-  announce_ranks(job);
+  const FrozenPassOptions frozen_pass{.dtype = forward_dtype(job),
+                                      .cache_dir = config.token_cache_dir,
+                                      .max_cache_bytes = 1e9 * config.feature_cache_max_gb};
+  announce_ranks(job, frozen_pass.dtype);
   const ModelSource source = open_model_source(config);
   check_freezing(source.config, freeze_spec(config));
   BertForSequenceClassification::check_pretrained(source.folder);
@@ -114,8 +118,8 @@ void run_train(const Job& job) {
   }
 
   const CheckpointStore checkpoints(config.output_dir, source.folder, to_toml(config));
-  Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, checkpoints,
-                  communicator, job.log, stop);
+  Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, frozen_pass,
+                  checkpoints, communicator, job.log, stop);
   trainer.start();
   claim_output_dir(job, checkpoints);
   log_start(job);
@@ -133,7 +137,7 @@ void run_train(const Job& job) {
                             .to_json(prefix));
   };
   if (trainer.validation_forward()) final_metrics(*trainer.validation_forward(), "eval", "eval_");
-  if (splits.test) final_metrics(Forward(model, *splits.test, communicator), "test", "test_");
+  if (splits.test) final_metrics(Forward(model, *splits.test, frozen_pass, communicator, job.log), "test", "test_");
 
   if (communicator.rank() == 0) {
     communicator.progress().enter("writing the final model");

@@ -73,7 +73,8 @@ struct Config {
   std::optional<std::int64_t> max_eval_samples;
   std::optional<std::int64_t> max_predict_samples;
   BadRow on_bad_row = BadRow::fail;
-  std::string token_cache_dir;  // never empty after parse_config
+  double feature_cache_max_gb = 20;  // of one file
+  std::string token_cache_dir;       // never empty after parse_config
 
   // Output
   std::string output_dir;
@@ -115,7 +116,7 @@ struct Config {
   std::optional<std::int64_t> early_stopping_patience;  // evaluations
 
   // Machine
-  std::string dtype = "float32";
+  std::string dtype = "auto";
   std::string device = "auto";
   std::optional<std::int64_t> num_threads;  // a rank's; unset: its share of the host's cores
   double comm_timeout_s = 120;

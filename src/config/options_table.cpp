@@ -112,6 +112,11 @@ Options row_options() {
                      "A row that cannot be read ends the run, or is left out, counted and listed beside the cache."},
                     &Config::on_bad_row,
                     Choices<Config::BadRow>{{"fail", Config::BadRow::fail}, {"skip", Config::BadRow::skip}}),
+      number_option({"feature_cache_max_gb", section, kTrain,
+                     "What frozen layers make of a split's rows is kept in a file of token_cache_dir for the next run, "
+                     "if it is not larger than this many GB; what is larger stays in memory up to 256 MiB, and is "
+                     "otherwise computed in each epoch."},
+                    &Config::feature_cache_max_gb, at_least(0)),
       path_option({"token_cache_dir", section, kReads, "Where tokenised files are kept for the next run."},
                   &Config::token_cache_dir, "DIR")
           .defaults_to("$XDG_CACHE_HOME/bertdist, or ~/.cache/bertdist"),
@@ -143,7 +148,8 @@ Options batch_options() {
   return {
       integer_option({"per_device_train_batch_size", section, kTrain, "Rows of one rank's batch."},
                      &Config::per_device_train_batch_size, between(1, 1 << 20)),
-      integer_option({"per_device_eval_batch_size", section, kComputes, "The same in evaluation and prediction."},
+      integer_option({"per_device_eval_batch_size", section, kComputes,
+                      "The same in evaluations while training. evaluate and predict form batches of 1,024 tokens."},
                      &Config::per_device_eval_batch_size, between(1, 1 << 20)),
       optional_integer_option({"global_batch_size", section, kTrain,
                                "Instead of per_device_train_batch_size: rows of one optimiser step, over all ranks and "
@@ -234,8 +240,11 @@ Options evaluation_options() {
 Options machine_options() {
   constexpr auto section = "Machine";
   return {
-      word_option({"dtype", section, kComputes, "The precision of the model's arithmetic."}, &Config::dtype,
-                  {"float32"}, {"bfloat16", "float16", "bf16", "fp16"}),
+      word_option({"dtype", section, kComputes,
+                   "The matrix products' numbers wherever no gradient is needed: in frozen layers, and in the whole "
+                   "model when it evaluates or predicts without training. auto is bfloat16 where the processor has "
+                   "instructions for it, otherwise float32. What is trained is float32."},
+                  &Config::dtype, {"auto", "float32", "bfloat16"}, {"float16", "bf16", "fp16"}),
       word_option({"device", section, kComputes, "Where the model runs; auto takes what is there."}, &Config::device,
                   {"auto", "cpu"}, {"cuda"}),
       optional_integer_option({"num_threads", section, kAllCommands, "Threads of one rank."}, &Config::num_threads,

@@ -94,26 +94,36 @@ std::vector<std::vector<std::size_t>> balance_by_tokens(std::span<const std::int
 }
 
 EvaluationPlan::EvaluationPlan(std::span<const std::int64_t> rows, std::span<const std::int32_t> lengths,
-                               std::int64_t batch_size, int world_size)
-    : order_(rows.begin(), rows.end()), batch_size_(batch_size), world_size_(world_size) {
-  require_positive(batch_size, "batch size");
+                               const BatchLimit& limit, int world_size)
+    : order_(rows.begin(), rows.end()), world_size_(world_size) {
+  require_positive(limit.rows, "batch size");
   require_positive(world_size, "world_size");
+  const auto length = [&](std::int64_t row) { return std::int64_t{lengths[static_cast<std::size_t>(row)]}; };
   std::stable_sort(order_.begin(), order_.end(), [&](std::int64_t a, std::int64_t b) {
-    const std::int32_t length_a = lengths[static_cast<std::size_t>(a)];
-    const std::int32_t length_b = lengths[static_cast<std::size_t>(b)];
-    return length_a != length_b ? length_a > length_b : a < b;
+    return length(a) != length(b) ? length(a) > length(b) : a < b;
   });
+  std::int64_t batch_rows = 0, batch_tokens = 0;
+  for (std::size_t i = 0; i < order_.size(); ++i) {
+    if (i == 0 || batch_rows == limit.rows || batch_tokens + length(order_[i]) > limit.tokens) {
+      begins_.push_back(i);
+      batch_rows = batch_tokens = 0;
+    }
+    ++batch_rows;
+    batch_tokens += length(order_[i]);
+  }
+  begins_.push_back(order_.size());
 }
 
 std::int64_t EvaluationPlan::num_batches() const {
-  return divide_up(order_.size(), batch_size_);
+  return std::ssize(begins_) - 1;
 }
 
 std::vector<std::vector<std::int64_t>> EvaluationPlan::batches(int rank) const {
   std::vector<std::vector<std::int64_t>> batches;
-  for (std::int64_t index = rank; index < num_batches(); index += world_size_) {
-    const std::span<const std::int64_t> batch = batch_of(order_, index, batch_size_);
-    batches.emplace_back(batch.begin(), batch.end());
+  for (auto batch = static_cast<std::size_t>(rank); batch + 1 < begins_.size();
+       batch += static_cast<std::size_t>(world_size_)) {
+    batches.emplace_back(order_.begin() + static_cast<std::ptrdiff_t>(begins_[batch]),
+                         order_.begin() + static_cast<std::ptrdiff_t>(begins_[batch + 1]));
   }
   return batches;
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -42,11 +43,17 @@ class TrainPlan {
 std::vector<std::vector<std::size_t>> balance_by_tokens(std::span<const std::int64_t> rows,
                                                         std::span<const std::int32_t> lengths, int num_shares);
 
+// How large a batch may be; a row that is longer than `tokens` is a batch of its own.
+struct BatchLimit {
+  std::int64_t rows = std::numeric_limits<std::int64_t>::max();
+  std::int64_t tokens = std::numeric_limits<std::int64_t>::max();
+};
+
 // Evaluation: batches are formed over all rows, longest first, and dealt whole to the ranks in turn, so that the batch
 // a row is in, and with it the bits of its logits, does not depend on the number of ranks.
 class EvaluationPlan {
  public:
-  EvaluationPlan(std::span<const std::int64_t> rows, std::span<const std::int32_t> lengths, std::int64_t batch_size,
+  EvaluationPlan(std::span<const std::int64_t> rows, std::span<const std::int32_t> lengths, const BatchLimit& limit,
                  int world_size);
 
   std::int64_t num_batches() const;
@@ -55,7 +62,7 @@ class EvaluationPlan {
 
  private:
   std::vector<std::int64_t> order_;
-  std::int64_t batch_size_;
+  std::vector<std::size_t> begins_;  // [batches + 1], positions in order_
   int world_size_;
 };
 

@@ -7,13 +7,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/atomic_file.h"
 #include "base/content_hash.h"
 #include "base/error.h"
+#include "data/cooperation.h"
 
 namespace bertdist {
 namespace fs = std::filesystem;
@@ -96,10 +99,10 @@ std::string CacheFolder::changes_since_last(const fs::path& source, const CacheF
   for (const auto& [name, value] : fields) {
     const auto old = record["fields"].find(name);
     if (old == record["fields"].end() || !old->is_string() || old->get<std::string>() == value) continue;
-    const bool is_hash = name == "source_hash" || name == "tokenizer";
+    const bool is_hash = name == "tokenizer" || name == "weights" || name == "tokens";
     changes += changes.empty() ? "" : ", ";
     changes += name == "source_hash" ? "the file's content changed"
-               : is_hash             ? "the tokenizer changed"
+               : is_hash             ? fmt::format("the {} changed", name)
                                      : fmt::format("{} {} -> {}", name, old->get<std::string>(), value);
   }
   return changes;
@@ -114,6 +117,26 @@ void CacheFolder::remember(const fs::path& source, const CacheFields& fields) co
   make_directories(record_of(source).parent_path());
   write_file_atomically(record_of(source),
                         record.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+std::optional<FileLock> lock_unless_found(const CacheFolder& folder, std::string_view kind, Communicator& communicator,
+                                          const Log& log) {
+  std::optional<FileLock> lock;
+  bool told = false;
+  root_in_steps(communicator, "lock of a cache", [&] {
+    if (fs::exists(folder.cache())) return true;
+    lock = folder.try_lock();
+    if (!lock) {
+      if (!told) log.info("another job is making {} {}; waiting for it", kind, folder.cache().string());
+      told = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      return false;
+    }
+    // The job that held the lock may have finished between the two looks.
+    if (fs::exists(folder.cache())) lock.reset();
+    return true;
+  });
+  return lock;
 }
 
 }  // namespace bertdist

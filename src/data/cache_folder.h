@@ -3,8 +3,11 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "base/log.h"
+#include "comm/communicator.h"
 #include "data/token_cache_format.h"
 
 namespace bertdist {
@@ -64,5 +67,10 @@ class CacheFolder {
   std::filesystem::path folder_;
   std::string content_hash_;
 };
+
+// Collective. Root's lock on the cache, or nothing where the cache is there, made by now or long ago; waits while
+// another job makes it. `kind` is what the log calls it.
+std::optional<FileLock> lock_unless_found(const CacheFolder& folder, std::string_view kind, Communicator& communicator,
+                                          const Log& log);
 
 }  // namespace bertdist

@@ -139,6 +139,42 @@ void read_dataset(const Hdf5Id& file, const std::string& name, hid_t type, std::
   check(H5Dread(dataset.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), fmt::format("read '{}'", name));
 }
 
+ContiguousDataset::ContiguousDataset(const Hdf5Id& file, const std::string& name, std::uint64_t size)
+    : name_(name), dataset_([&]() -> Hdf5Id {
+        const std::string action = fmt::format("create '{}'", name);
+        const hsize_t extent = size;
+        const Hdf5Id space(H5Screate_simple(1, &extent, nullptr), H5Sclose, action);
+        const Hdf5Id properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, action);
+        check(H5Pset_alloc_time(properties.get(), H5D_ALLOC_TIME_EARLY), action);
+        check(H5Pset_fill_time(properties.get(), H5D_FILL_TIME_NEVER), action);
+        check(H5Pset_obj_track_times(properties.get(), 0), action);
+        return {H5Dcreate2(file.get(), name.c_str(), H5T_IEEE_F32LE, space.get(), H5P_DEFAULT, properties.get(),
+                           H5P_DEFAULT),
+                H5Dclose, action};
+      }()) {}
+
+void ContiguousDataset::write(std::uint64_t first, std::span<const float> values) {
+  const std::string action = fmt::format("write '{}'", name_);
+  const hsize_t begin = first;
+  const hsize_t count = values.size();
+  const Hdf5Id file_space(H5Dget_space(dataset_.get()), H5Sclose, action);
+  check(H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, &begin, nullptr, &count, nullptr), action);
+  const Hdf5Id memory_space(H5Screate_simple(1, &count, nullptr), H5Sclose, action);
+  check(H5Dwrite(dataset_.get(), H5T_NATIVE_FLOAT, memory_space.get(), file_space.get(), H5P_DEFAULT, values.data()),
+        action);
+}
+
+void ContiguousDataset::finish() {
+  dataset_.close(fmt::format("write '{}'", name_));
+}
+
+std::uint64_t ContiguousDataset::offset(const Hdf5Id& file, const std::string& name) {
+  const Hdf5Id dataset = open_dataset(file, name);
+  const haddr_t offset = H5Dget_offset(dataset.get());
+  if (offset == HADDR_UNDEF) throw Hdf5Failure(fmt::format("'{}' does not lie in one piece", name));
+  return offset;
+}
+
 template <typename T>
 GrowingDataset<T>::GrowingDataset(const Hdf5Id& file, const std::string& name)
     : name_(name), dataset_(create_dataset<T>(file, name, kChunkSize)) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -82,6 +83,23 @@ std::vector<T> read_dataset(const Hdf5Id& file, const std::string& name) {
   read_dataset(file, name, hdf5_type<T>(), values.size(), values.data());
   return values;
 }
+
+// A one-dimensional data set of known size, in one piece of the file: whoever knows where that begins reads it without
+// HDF5. It has no checksums.
+class ContiguousDataset {
+ public:
+  ContiguousDataset(const Hdf5Id& file, const std::string& name, std::uint64_t size);
+
+  void write(std::uint64_t first, std::span<const float> values);
+  void finish();
+
+  // Where the float32 data set begins, in bytes from the file's beginning.
+  static std::uint64_t offset(const Hdf5Id& file, const std::string& name);
+
+ private:
+  std::string name_;
+  Hdf5Id dataset_;
+};
 
 // A one-dimensional data set that grows, with fletcher32 checksums. It is written in whole chunks, so that the file's
 // bytes depend only on the order of the values, not on how they were handed over.

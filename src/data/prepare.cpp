@@ -2,9 +2,7 @@
 
 #include <fmt/core.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <vector>
 
 #include "base/content_hash.h"
@@ -71,26 +69,6 @@ std::string hash_fields(const CacheFields& fields) {
   return hash.hex();
 }
 
-// Root's lock on the cache, or nothing where the cache is there, made by now or long ago.
-std::optional<FileLock> lock_unless_found(const CacheFolder& folder, Communicator& communicator, const Log& log) {
-  std::optional<FileLock> lock;
-  bool told = false;
-  root_in_steps(communicator, "lock of the token cache", [&] {
-    if (fs::exists(folder.cache())) return true;
-    lock = folder.try_lock();
-    if (!lock) {
-      if (!told) log.info("another job is making token cache {}; waiting for it", folder.cache().string());
-      told = true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(200));
-      return false;
-    }
-    // The job that held the lock may have finished between the two looks.
-    if (fs::exists(folder.cache())) lock.reset();
-    return true;
-  });
-  return lock;
-}
-
 // What the user should know of a cache each time that it is used, not only when it was made.
 void report(const Hdf5Id& cache, bool found, const CacheFolder& folder, const fs::path& source, const Log& log) {
   if (found) {
@@ -120,7 +98,7 @@ fs::path prepare_token_cache(const fs::path& source, const PrepareOptions& optio
   require_same_on_all_ranks(communicator, content_hash, "the options of the token cache");
   const CacheFolder folder(options.token_cache_dir, content_hash);
 
-  const std::optional<FileLock> lock = lock_unless_found(folder, communicator, log);
+  const std::optional<FileLock> lock = lock_unless_found(folder, "token cache", communicator, log);
   const bool build = broadcast_text(communicator, lock ? "build" : "found", 0, "token cache found") == "build";
   if (build) {
     root_in_steps(communicator, "token cache folder", [&] {

@@ -66,9 +66,13 @@ BertForSequenceClassification::BertForSequenceClassification(BertConfig config, 
   classifier_ = taker.next_pair<Linear>();
 }
 
-bool BertForSequenceClassification::cls_hidden_is_constant() const {
+bool BertForSequenceClassification::frozen_output_is_constant() const {
   const bool drops = config_.hidden_dropout_prob > 0 || config_.attention_probs_dropout_prob > 0;
-  return frozen_.embeddings && frozen_.num_layers == config_.num_hidden_layers && !(frozen_.dropout && drops);
+  return frozen_.embeddings && frozen_.num_layers > 0 && !(frozen_.dropout && drops);
+}
+
+bool BertForSequenceClassification::cls_hidden_is_constant() const {
+  return frozen_output_is_constant() && frozen_.num_layers == config_.num_hidden_layers;
 }
 
 at::Tensor BertForSequenceClassification::normalize(const at::Tensor& hidden, const LayerNorm& layer_norm) const {
@@ -121,8 +125,9 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
   return normalize(drop(output, DropoutSite::output(index)) + attended, layer.output_layer_norm);
 }
 
-at::Tensor BertForSequenceClassification::cls_hidden(const BertInput& input,
-                                                     const std::optional<Dropout>& dropout) const {
+at::Tensor BertForSequenceClassification::cls_hidden(const BertInput& input, const std::optional<Dropout>& dropout,
+                                                     const at::Tensor& frozen_output) const {
+  if (frozen_output.defined() && frozen_.num_layers == config_.num_hidden_layers) return frozen_output;
   const std::int64_t num_tokens = input.token_ids.numel();
   if (input.token_type_ids.numel() != num_tokens || input.position_ids.numel() != num_tokens) {
     throw Error(ExitCode::internal, "token_ids, token_type_ids and position_ids differ in length");
@@ -133,11 +138,14 @@ at::Tensor BertForSequenceClassification::cls_hidden(const BertInput& input,
   const std::optional<Dropout> frozen_dropout = frozen_.dropout ? dropout : std::nullopt;
   const bool record = c10::GradMode::is_enabled();
   at::Tensor hidden;
-  {
+  if (frozen_output.defined()) {
+    hidden = frozen_output.index_select(0, layout.token_order);
+  } else {
     const c10::AutoGradMode grad_mode(record && !frozen_.embeddings);
     hidden = embed(input, layout, frozen_.embeddings ? frozen_dropout : dropout);
   }
-  for (std::int64_t index = 0; index < config_.num_hidden_layers; ++index) {
+  for (std::int64_t index = frozen_output.defined() ? frozen_.num_layers : 0; index < config_.num_hidden_layers;
+       ++index) {
     const bool frozen = index < frozen_.num_layers;
     const c10::AutoGradMode grad_mode(record && !frozen);
     hidden = run_layer(index, hidden, layout, frozen ? frozen_dropout : dropout);
@@ -158,8 +166,9 @@ at::Tensor BertForSequenceClassification::head_logits(const at::Tensor& cls_hidd
   return at::linear(dropped, classifier_.weight, classifier_.bias);
 }
 
-at::Tensor BertForSequenceClassification::logits(const BertInput& input, const std::optional<Dropout>& dropout) const {
-  return head_logits(cls_hidden(input, dropout), input.row_ids, dropout);
+at::Tensor BertForSequenceClassification::logits(const BertInput& input, const std::optional<Dropout>& dropout,
+                                                 const at::Tensor& frozen_output) const {
+  return head_logits(cls_hidden(input, dropout, frozen_output), input.row_ids, dropout);
 }
 
 void BertForSequenceClassification::save_pretrained(const std::filesystem::path& folder, Progress* progress) const {

@@ -78,15 +78,20 @@ class BertForSequenceClassification {
 
   void set_frozen_prefix(const FrozenPrefix& prefix) { frozen_ = prefix; }
   const FrozenPrefix& frozen_prefix() const { return frozen_; }
-  // Whether cls_hidden() of a row is the same at every step of a training, so that it may be kept.
+  // Whether what comes out of the frozen prefix's layers is the same for a row at every step of a training, so that it
+  // may be computed by a FrozenEncoder, and kept; and whether that is already cls_hidden().
+  bool frozen_output_is_constant() const;
   bool cls_hidden_is_constant() const;
 
   // Without `dropout` nothing is dropped (evaluation). A row's result does not depend on which others share its batch,
-  // but for the last bits. A batch may be empty. Throws Error(internal) where the input's parts do not fit together.
-  at::Tensor logits(const BertInput& input, const std::optional<Dropout>& dropout) const;  // [batch, num_labels]
+  // but for the last bits. A batch may be empty. `frozen_output` is what a FrozenEncoder of the frozen prefix gives for
+  // this input: then the prefix is not run. Throws Error(internal) where the input's parts do not fit together.
+  at::Tensor logits(const BertInput& input, const std::optional<Dropout>& dropout,
+                    const at::Tensor& frozen_output = {}) const;  // [batch, num_labels]
 
   // The two halves of logits(): the last layer's output at [CLS], and what follows it.
-  at::Tensor cls_hidden(const BertInput& input, const std::optional<Dropout>& dropout) const;  // [batch, hidden]
+  at::Tensor cls_hidden(const BertInput& input, const std::optional<Dropout>& dropout,
+                        const at::Tensor& frozen_output = {}) const;  // [batch, hidden]
   at::Tensor head_logits(const at::Tensor& cls_hidden, std::span<const std::int64_t> row_ids,
                          const std::optional<Dropout>& dropout) const;  // [batch, num_labels]
 

@@ -25,6 +25,7 @@ class FrozenEncoder {
 
   // Whether this is the whole encoder, of which only [CLS] is wanted.
   bool gives_cls_only() const { return cls_only_; }
+  std::int64_t hidden_size() const { return hidden_size_; }
 
   // float32, in the input's order: of the whole encoder [batch, hidden], the last layer's output at [CLS]; of a part
   // of it [tokens, hidden]. Safe to call from several threads at once; inside at::parallel_for it uses one thread,

@@ -1,5 +1,6 @@
 #include "train/evaluator.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 #include <fmt/core.h>
@@ -9,7 +10,6 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "data/batch_plan.h"
 #include "data/split.h"
 
 namespace bertdist {
@@ -89,20 +89,25 @@ ClassificationMetrics metrics_from_json(const nlohmann::json& json) {
 
 }  // namespace
 
-std::vector<float> gather_logits(std::span<const std::int32_t> lengths, std::int64_t batch_size,
+std::vector<float> gather_logits(std::span<const std::int32_t> lengths, const BatchLimit& limit,
                                  std::int64_t num_labels, const BatchLogits& batch_logits, Communicator& communicator) {
-  const c10::NoGradGuard no_grad;
   const std::vector<std::int64_t> indices = all_rows(std::ssize(lengths));
-  const EvaluationPlan plan(indices, lengths, batch_size, communicator.world_size());
+  const EvaluationPlan plan(indices, lengths, limit, communicator.world_size());
   const auto batches = plan.batches(communicator.rank());
   const std::size_t most = plan.batches(0).size();  // batches are dealt in turn, rank 0 first
   LogitTable table(communicator.rank() == 0 ? lengths.size() : 0, static_cast<std::size_t>(num_labels));
   for (std::size_t begin = 0; begin < most; begin += kBatchesPerRound) {
+    const std::size_t end = std::max(begin, std::min(begin + kBatchesPerRound, batches.size()));
+    std::vector<at::Tensor> logits(end - begin);
+    at::parallel_for(0, std::ssize(logits), 1, [&](std::int64_t first, std::int64_t last) {
+      const c10::NoGradGuard no_grad;
+      for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+        logits[i] = batch_logits(batches[begin + i]);
+        communicator.progress().advance();
+      }
+    });
     Bytes records;
-    for (std::size_t i = begin; i < std::min(begin + kBatchesPerRound, batches.size()); ++i) {
-      append_records(records, batches[i], batch_logits(batches[i]));
-      communicator.progress().advance();
-    }
+    for (std::size_t i = 0; i < logits.size(); ++i) append_records(records, batches[begin + i], logits[i]);
     for (const Bytes& part : communicator.gather_to_root(records, 0, "evaluation logits")) table.insert(part);
   }
   return std::move(table).complete();
@@ -113,7 +118,7 @@ Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_
   const auto start = std::chrono::steady_clock::now();
   const Dataset& dataset = forward.dataset();
   const std::vector<float> logits = gather_logits(
-      dataset.lengths(), batch_size, num_labels,
+      dataset.lengths(), forward.evaluation_batch(batch_size), num_labels,
       [&](std::span<const std::int64_t> indices) { return forward.logits(indices, std::nullopt); }, communicator);
 
   Evaluation evaluation;

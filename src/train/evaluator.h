@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "comm/communicator.h"
+#include "data/batch_plan.h"
 #include "metrics/classification_metrics.h"
 #include "train/forward.h"
 
@@ -18,8 +19,9 @@ using BatchLogits = std::function<at::Tensor(std::span<const std::int64_t> indic
 
 // Collective. The logits of rows 0..lengths.size()-1 on rank 0, row-major [rows, num_labels]; nothing on the others.
 // Batches are formed globally and dealt whole, so that a row's logits do not depend on the number of ranks; they travel
-// in rounds of bounded size. Throws Error(internal) unless rank 0 holds each row exactly once.
-std::vector<float> gather_logits(std::span<const std::int32_t> lengths, std::int64_t batch_size,
+// in rounds of bounded size. Several threads call `batch_logits` at once, without recording gradients. Throws
+// Error(internal) unless rank 0 holds each row exactly once.
+std::vector<float> gather_logits(std::span<const std::int32_t> lengths, const BatchLimit& limit,
                                  std::int64_t num_labels, const BatchLogits& batch_logits, Communicator& communicator);
 
 struct Evaluation {

@@ -3,30 +3,40 @@
 #include <optional>
 #include <span>
 
+#include "base/log.h"
 #include "comm/communicator.h"
+#include "data/batch_plan.h"
 #include "model/bert.h"
+#include "model/frozen_encoder.h"
 #include "train/dataset.h"
+#include "train/frozen_features.h"
 
 namespace bertdist {
 
-// The logits of a split's rows, by the shortest way: where training leaves everything below the head as it is, the
-// [CLS] features of all rows are computed once, here, and only the head runs afterwards.
+// The logits of a split's rows, by the shortest way: what the frozen layers make of a row is computed without a graph
+// by a FrozenEncoder, once for all steps where it can be kept; the model does the rest.
 class Forward {
  public:
-  // Collective where the features are kept: every rank computes its share of them and all get all. Model and dataset
-  // must outlive this.
-  Forward(const BertForSequenceClassification& model, const Dataset& dataset, Communicator& communicator);
+  // Rows that are used again and again. Collective where something is frozen. Model and dataset must outlive this.
+  Forward(const BertForSequenceClassification& model, const Dataset& dataset, const FrozenPassOptions& options,
+          Communicator& communicator, const Log& log);
+  // Rows that are used once, of a model that is not trained: nothing is kept. Not collective.
+  Forward(const BertForSequenceClassification& model, const Dataset& dataset, at::ScalarType dtype);
 
   const Dataset& dataset() const { return dataset_; }
-  bool keeps_features() const { return features_.defined(); }
+  // How large an evaluation's batches are best: rows that go through the model itself cost memory for each batch.
+  BatchLimit evaluation_batch(std::int64_t batch_size) const {
+    return encoder_ && encoder_->gives_cls_only() ? kForwardBatch : BatchLimit{.rows = batch_size};
+  }
 
-  // float32 [batch, num_labels]; not collective.
+  // float32 [batch, num_labels]; not collective, and several threads may call it at once.
   at::Tensor logits(std::span<const std::int64_t> indices, const std::optional<Dropout>& dropout) const;
 
  private:
   const BertForSequenceClassification& model_;
   const Dataset& dataset_;
-  at::Tensor features_;  // float32 [rows, hidden], by index; undefined where not kept
+  std::optional<FrozenFeatures> features_;
+  std::optional<FrozenEncoder> encoder_;  // where the frozen layers' output is not kept
 };
 
 }  // namespace bertdist

@@ -12,6 +12,7 @@
 #include "text/row_stream.h"
 #include "train/dataset.h"
 #include "train/evaluator.h"
+#include "train/frozen_pass.h"
 
 namespace bertdist {
 
@@ -168,6 +169,7 @@ std::int64_t predict(const BertForSequenceClassification& model, const BertToken
     writer.emplace(options.output_file, model.config().id2label, options.output_columns);
   }
 
+  const FrozenEncoder encoder(model, model.config().num_hidden_layers, options.dtype);
   std::int64_t num_predicted = 0;
   while (true) {
     TokenBlock block;
@@ -176,8 +178,11 @@ std::int64_t predict(const BertForSequenceClassification& model, const BertToken
     broadcast_block(communicator, block);
     if (block.lengths.empty()) break;
     const std::vector<float> logits = gather_logits(
-        block.lengths, options.batch_size, num_labels,
-        [&](std::span<const std::int64_t> rows) { return model.logits(to_bert_input(block.pack(rows)), std::nullopt); },
+        block.lengths, kForwardBatch, num_labels,
+        [&](std::span<const std::int64_t> rows) {
+          const BertInput input = to_bert_input(block.pack(rows));
+          return model.head_logits(encoder.forward(input), input.row_ids, std::nullopt);
+        },
         communicator);
     for (std::size_t i = 0; i < lines.size(); ++i) {
       const auto row_logits =

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -23,8 +25,8 @@ struct PredictOptions {
   std::size_t max_seq_length = 512;
   TruncationStrategy truncation_strategy = TruncationStrategy::longest_first;
   bool skip_bad_rows = false;
-  std::int64_t max_samples = -1;  // -1: all
-  std::int64_t batch_size = 8;
+  std::int64_t max_samples = -1;      // -1: all
+  at::ScalarType dtype = at::kFloat;  // of the matrix products: float32 or bfloat16
 };
 
 // Collective. Predicts every row of a file, in its order, with memory that does not grow with it: rank 0 reads and

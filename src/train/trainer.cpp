@@ -71,8 +71,8 @@ std::int64_t global_batch_size(const Config& config, int world_size) {
 }
 
 Trainer::Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train,
-                 const Dataset* validation, const CheckpointStore& checkpoints, Communicator& communicator,
-                 const Log& log, const StopToken& stop)
+                 const Dataset* validation, const FrozenPassOptions& frozen_pass, const CheckpointStore& checkpoints,
+                 Communicator& communicator, const Log& log, const StopToken& stop)
     : config_(config),
       model_(model),
       train_(train),
@@ -87,7 +87,7 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                                .adam_beta2 = config.adam_beta2,
                                .adam_epsilon = config.adam_epsilon,
                                .weight_decay = config.weight_decay}),
-      train_forward_(model, train, communicator),
+      train_forward_(model, train, frozen_pass, communicator, log),
       identity_{.world_size = communicator.world_size(),
                 .num_threads = at::get_num_threads(),
                 .global_batch_size = global_batch_size_,
@@ -100,7 +100,7 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                     {"eval loss", Align::right, 10},
                     {"accuracy", Align::right, 9},
                     {"AUC", Align::right, 7}}) {
-  if (validation != nullptr) validation_forward_.emplace(model, *validation, communicator);
+  if (validation != nullptr) validation_forward_.emplace(model, *validation, frozen_pass, communicator, log);
   state_.max_steps = total_steps(config, steps_per_epoch_);
   state_.num_train_epochs = config.num_train_epochs;
   state_.train_batch_size = global_batch_size_;
@@ -148,7 +148,6 @@ void Trainer::announce() const {
   log_.info("{} training rows, global batch {}: {} steps an epoch, {} in all", with_thousands_separators(train_.size()),
             global_batch_size_, with_thousands_separators(steps_per_epoch_),
             with_thousands_separators(state_.max_steps));
-  if (train_forward_.keeps_features()) log_.info("the frozen layers ran once for each row; their output is kept");
 }
 
 const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {

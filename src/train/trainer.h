@@ -34,9 +34,10 @@ struct TrainResult {
 // speaks. After train() the model holds the best weights (load_best_model_at_end) or the last ones.
 class Trainer {
  public:
-  // `validation` may be null. All must outlive the trainer; frozen parameters are frozen already.
+  // Collective. `validation` may be null. All must outlive the trainer; frozen parameters are frozen already.
   Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train, const Dataset* validation,
-          const CheckpointStore& checkpoints, Communicator& communicator, const Log& log, const StopToken& stop);
+          const FrozenPassOptions& frozen_pass, const CheckpointStore& checkpoints, Communicator& communicator,
+          const Log& log, const StopToken& stop);
 
   // Collective, once, before train(). Checks that all ranks are about to do the same, and goes on from the checkpoint
   // that the configuration names, if it names one. Writes nothing. Throws Error(communication) where ranks differ, and

@@ -98,10 +98,10 @@ TEST_F(ConfigErrors, ChoicesAreListed) {
 TEST_F(ConfigErrors, WhatALaterVersionMayHaveIsSaidToBeMissing) {
   expect(file_error("device = 'cuda'"), "device: \"cuda\" is not available in this version", "auto or cpu");
   expect(file_error("device = 'cuda:1'"), "\"cuda:1\" is not available");
-  expect(file_error("dtype = 'bfloat16'"), "dtype: \"bfloat16\" is not available", "float32");
+  expect(file_error("dtype = 'float16'"), "dtype: \"float16\" is not available", "float32");
   expect(file_error("problem_type = 'regression'"), "\"regression\" is not available", "single_label_classification");
   expect(file_error("problem_type = 'multi_label_classification'"), "is not available");
-  expect(file_error("dtype = 'int8'"), "expected float32, found the string \"int8\"");
+  expect(file_error("dtype = 'int8'"), "expected one of auto, float32, bfloat16, found the string \"int8\"");
 }
 
 TEST_F(ConfigErrors, FreezeSaysItsForms) {

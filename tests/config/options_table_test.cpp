@@ -79,7 +79,8 @@ const std::map<std::string, std::string, std::less<>>& other_values() {
       {"metric_for_best_model", "'eval_mcc'"},
       {"greater_is_better", "true"},
       {"early_stopping_patience", "3"},
-      {"dtype", "'float32'"},  // has one value only
+      {"feature_cache_max_gb", "1.5"},
+      {"dtype", "'float32'"},
       {"device", "'cpu'"},
       {"num_threads", "2"},
       {"comm_timeout_s", "0.5"}};
@@ -101,7 +102,7 @@ TEST_F(OptionsTable, EachValueSurvivesSavingAndReading) {
   for (const Option& option : options()) {
     ASSERT_TRUE(other_values().contains(option.name)) << "no value to test for " << option.name;
     const Config config = parse(std::string(option.name) + " = " + other_values().find(option.name)->second);
-    const bool has_one_value = option.name == "problem_type" || option.name == "dtype";
+    const bool has_one_value = option.name == "problem_type";
     EXPECT_EQ(config == unchanged, has_one_value) << option.name;
     const std::string saved = to_toml(config);
     EXPECT_EQ(parse(saved), config) << option.name << " in\n" << saved;

@@ -82,7 +82,7 @@ TEST_P(BatchPlanTest, EvaluationBatchesAreTheSameAtAnyNumberOfRanks) {
   const auto batches_of = [&](int world_size) {
     std::vector<std::vector<std::int64_t>> batches;
     for (int rank = 0; rank < world_size; ++rank) {
-      for (auto& batch : EvaluationPlan(rows_, lengths_, GetParam().batch, world_size).batches(rank))
+      for (auto& batch : EvaluationPlan(rows_, lengths_, {.rows = GetParam().batch}, world_size).batches(rank))
         batches.push_back(batch);
     }
     std::sort(batches.begin(), batches.end());
@@ -98,6 +98,13 @@ TEST_P(BatchPlanTest, EvaluationBatchesAreTheSameAtAnyNumberOfRanks) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, BatchPlanTest,
                          testing::Values(Case{0, 8}, Case{1, 8}, Case{2, 1}, Case{7, 3}, Case{64, 8}, Case{1001, 32}));
+
+TEST(BatchPlan, BatchesKeepTheirTokenLimit) {
+  const std::vector<std::int32_t> lengths = {3, 9, 4, 2, 3, 5};
+  const EvaluationPlan plan(all_rows(6), lengths, {.tokens = 8}, 1);
+  EXPECT_EQ(plan.num_batches(), 4);
+  EXPECT_EQ(plan.batches(0), (std::vector<std::vector<std::int64_t>>{{1}, {5}, {2, 0}, {4, 3}}));
+}
 
 TEST(BatchPlan, TheOrderIsKeyedBySeedAndEpoch) {
   const std::vector<std::int64_t> order = shuffled_indices(1000, 1, 0);

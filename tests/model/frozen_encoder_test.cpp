@@ -85,6 +85,23 @@ TEST_P(FrozenPartTest, ARowsBitsDoNotDependOnItsBatchNorOnTheNumberOfThreads) {
   }
 }
 
+TEST_P(FrozenPartTest, ItsOutputStandsInForTheModelsFrozenLayers) {
+  const c10::AutoGradMode record(true);
+  for (const std::int64_t num_layers : {1, 2, 3}) {
+    apply_freezing(model_, {.kind = FreezeSpec::Kind::first_layers, .first_layers = num_layers}, false);
+    const at::Tensor output = FrozenEncoder(model_, num_layers, at::kFloat).forward(input_);
+    EXPECT_EQ(output.size(0), num_layers == 3 ? std::ssize(lengths) : input_.token_ids.numel());
+    const auto logits_and_gradient = [&](const at::Tensor& frozen_output) {
+      at::Tensor weight = model_.parameters()[model_.parameters().size() - 2].tensor;
+      weight.mutable_grad() = at::Tensor();
+      const at::Tensor logits = model_.logits(input_, Dropout{42, 3}, frozen_output);
+      logits.square().sum().backward();
+      return at::cat({logits.detach().reshape(-1), weight.grad().reshape(-1)});
+    };
+    EXPECT_TRUE(at::allclose(logits_and_gradient(output), logits_and_gradient({}), 1e-4, 1e-5)) << num_layers;
+  }
+}
+
 TEST_P(FrozenPartTest, KeepsItsWeightsWhenTheModelsChange) {
   const FrozenEncoder encoder(model_, 3, at::kFloat);
   const at::Tensor before = encoder.forward(input_);

@@ -27,7 +27,7 @@ class GatherLogitsTest : public testing::TestWithParam<int> {
 TEST_P(GatherLogitsTest, RankZeroHoldsEachRowOnceInOrder) {
   std::vector<std::int32_t> lengths;
   for (int row = 0; row < GetParam(); ++row) lengths.push_back(1 + row * 7 % 13);
-  const std::vector<float> logits = gather_logits(lengths, 2, 3, logits_of, communicator_);
+  const std::vector<float> logits = gather_logits(lengths, {.rows = 2}, 3, logits_of, communicator_);
   if (communicator_.rank() != 0) {
     EXPECT_TRUE(logits.empty());
     return;
