@@ -121,15 +121,15 @@ LabelMap discover_labels(const CacheJob& job, const std::vector<TextBlock>& bloc
       fmt::format("column '{}' of '{}'", *job.options.columns.label_column, job.table.source().name()));
 }
 
-// This rank's blocks of one round, one a thread.
-Bytes tokenize_round(const BlockTokenizer& tokenize, std::span<const TextBlock> blocks) {
+// This rank's blocks of one round, one a thread, each with an Encoding of its own.
+Bytes tokenize_round(const BlockTokenizer& tokenize, std::span<const TextBlock> blocks, std::span<Encoding> encodings) {
   std::vector<TokenizedBlock> results(blocks.size());
   {
     std::vector<std::jthread> threads;
     for (std::size_t i = 1; i < blocks.size(); ++i) {
-      threads.emplace_back([&, i] { results[i] = tokenize(blocks[i]); });
+      threads.emplace_back([&, i] { results[i] = tokenize(blocks[i], encodings[i]); });
     }
-    if (!blocks.empty()) results[0] = tokenize(blocks[0]);
+    if (!blocks.empty()) results[0] = tokenize(blocks[0], encodings[0]);
   }
   Bytes bytes;
   for (const TokenizedBlock& result : results) append_bytes(result, bytes);
@@ -142,7 +142,7 @@ class CacheOutput {
   explicit CacheOutput(const CacheJob& job)
       : job_(job),
         file_(job.folder.cache()),
-        writer_(file_.temporary_path(), job.tokenizer.vocab_size() > std::size_t{UINT16_MAX} + 1),
+        writer_(file_.temporary_path(), job.tokenizer.vocab_size()),
         skipped_file_(job.folder.skipped_rows()) {}
 
   // In the order of the blocks, as far as rows are wanted. Throws the Error of the first that has one.
@@ -224,10 +224,11 @@ RoundShare share_of_round(int num_threads, Communicator& communicator) {
 void tokenize_blocks(const BlockTokenizer& tokenize, int num_threads, const std::vector<TextBlock>& blocks,
                      CacheOutput* output, Communicator& communicator) {
   const RoundShare share = share_of_round(num_threads, communicator);
+  std::vector<Encoding> encodings(share.count);
   for (std::size_t first = 0; first < blocks.size(); first += share.round_size) {
     const std::size_t begin = std::min(blocks.size(), first + share.offset);
     const std::size_t end = std::min(blocks.size(), begin + share.count);
-    const Bytes mine = tokenize_round(tokenize, std::span(blocks).subspan(begin, end - begin));
+    const Bytes mine = tokenize_round(tokenize, std::span(blocks).subspan(begin, end - begin), encodings);
     const std::vector<Bytes> gathered = communicator.gather_to_root(mine, 0, "tokenised rows");
     root_in_steps(communicator, "rows of the token cache", [&] {
       for (const Bytes& bytes : gathered) {

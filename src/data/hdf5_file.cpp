@@ -182,20 +182,41 @@ GrowingDataset<T>::GrowingDataset(const Hdf5Id& file, const std::string& name)
 }
 
 template <typename T>
+void GrowingDataset<T>::append(std::span<const T> values) {
+  while (!values.empty()) {
+    if (buffer_.empty() && values.size() >= kChunkSize) {
+      write(values.first(kChunkSize));
+      values = values.subspan(kChunkSize);
+      continue;
+    }
+    const std::span<const T> fitting = values.first(std::min(values.size(), kChunkSize - buffer_.size()));
+    buffer_.insert(buffer_.end(), fitting.begin(), fitting.end());
+    if (buffer_.size() == kChunkSize) flush();
+    values = values.subspan(fitting.size());
+  }
+}
+
+template <typename T>
 void GrowingDataset<T>::flush() {
   if (buffer_.empty()) return;
+  write(buffer_);
+  buffer_.clear();
+}
+
+// One chunk, or less at the end.
+template <typename T>
+void GrowingDataset<T>::write(std::span<const T> values) {
   const std::string action = fmt::format("write '{}'", name_);
   const hsize_t begin = size_;
-  const hsize_t count = buffer_.size();
+  const hsize_t count = values.size();
   size_ += count;
   const hsize_t size = size_;
   check(H5Dset_extent(dataset_.get(), &size), action);
   const Hdf5Id file_space(H5Dget_space(dataset_.get()), H5Sclose, action);
   check(H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, &begin, nullptr, &count, nullptr), action);
   const Hdf5Id memory_space(H5Screate_simple(1, &count, nullptr), H5Sclose, action);
-  check(H5Dwrite(dataset_.get(), hdf5_type<T>(), memory_space.get(), file_space.get(), H5P_DEFAULT, buffer_.data()),
+  check(H5Dwrite(dataset_.get(), hdf5_type<T>(), memory_space.get(), file_space.get(), H5P_DEFAULT, values.data()),
         action);
-  buffer_.clear();
 }
 
 template <typename T>

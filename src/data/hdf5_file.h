@@ -106,18 +106,22 @@ class ContiguousDataset {
 template <typename T>
 class GrowingDataset {
  public:
+  using value_type = T;
+
   GrowingDataset(const Hdf5Id& file, const std::string& name);
 
   void append(T value) {
     buffer_.push_back(value);
     if (buffer_.size() == kChunkSize) flush();
   }
+  void append(std::span<const T> values);
   // Writes what is left and closes. Nothing may be appended after it.
   void finish();
 
  private:
   static constexpr std::size_t kChunkSize = (std::size_t{128} << 10) / sizeof(T);
   void flush();
+  void write(std::span<const T> values);
 
   std::string name_;
   Hdf5Id dataset_;

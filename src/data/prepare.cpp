@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string hash_source(const Table& table, Communicator& communicator) {
-  constexpr std::size_t kStep = std::size_t{8} << 20;
+  constexpr std::size_t kStep = std::size_t{8} << 20;  // mapped pages count as this rank's memory until released
   ContentHash hash;
   std::size_t at = 0;
   root_in_steps(communicator, "hash of the source text", [&] {

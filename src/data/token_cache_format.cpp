@@ -30,6 +30,11 @@ void write_label_names(const Hdf5Id& file, const std::vector<std::string>& names
   dataset.finish();
 }
 
+TokenDataset tokens_dataset(const Hdf5Id& file, std::size_t vocab_size) {
+  if (empty_token_ids(vocab_size).index() == 0) return GrowingDataset<std::uint16_t>(file, "tokens");
+  return GrowingDataset<std::uint32_t>(file, "tokens");
+}
+
 void check_token_cache(const Hdf5Id& file) {
   if (read_string_attribute(file, "file_type") != kTokenCacheFormat) throw Hdf5Failure("it is not a token cache");
   if (read_integer_attribute(file, "format_version") != kTokenCacheVersion) {
@@ -45,48 +50,36 @@ void check_token_cache(const Hdf5Id& file) {
 
 }  // namespace
 
-TokenCacheWriter::TokenCacheWriter(const std::filesystem::path& path, bool wide_tokens)
+TokenCacheWriter::TokenCacheWriter(const std::filesystem::path& path, std::size_t vocab_size)
     : path_(path),
       file_(writing(path, [&] { return create_hdf5_file(path); })),
       offsets_(file_, "offsets"),
       first_segment_lengths_(file_, "first_segment_lengths"),
       labels_(file_, "labels"),
-      lines_(file_, "source_lines") {
-  writing(path_, [&] {
-    if (wide_tokens) {
-      wide_tokens_.emplace(file_, "tokens");
-    } else {
-      narrow_tokens_.emplace(file_, "tokens");
-    }
-    offsets_.append(0);
-  });
+      lines_(file_, "source_lines"),
+      tokens_(writing(path, [&] { return tokens_dataset(file_, vocab_size); })) {
+  writing(path_, [&] { offsets_.append(0); });
 }
 
 void TokenCacheWriter::append(const TokenizedBlock& block) {
   writing(path_, [&] {
-    std::size_t token = 0;
-    for (std::size_t row = 0; row < block.lengths.size(); ++row) {
-      for (const std::size_t end = token + block.lengths[row]; token < end; ++token) {
-        if (wide_tokens_) {
-          wide_tokens_->append(block.tokens[token]);
-        } else {
-          narrow_tokens_->append(static_cast<std::uint16_t>(block.tokens[token]));
-        }
-      }
-      num_tokens_ += block.lengths[row];
-      ++num_rows_;
-      offsets_.append(num_tokens_);
-      first_segment_lengths_.append(block.first_segment_lengths[row]);
-      labels_.append(block.labels[row]);
-      lines_.append(block.lines[row]);
-    }
+    std::visit(
+        [&](auto& dataset) {
+          using Token = typename std::remove_reference_t<decltype(dataset)>::value_type;
+          dataset.append(std::span<const Token>(std::get<std::vector<Token>>(block.tokens)));
+        },
+        tokens_);
+    for (const std::uint32_t length : block.lengths) offsets_.append(num_tokens_ += length);
+    first_segment_lengths_.append(std::span<const std::uint32_t>(block.first_segment_lengths));
+    labels_.append(std::span<const std::int64_t>(block.labels));
+    lines_.append(std::span<const std::int64_t>(block.lines));
+    num_rows_ += static_cast<std::int64_t>(block.lengths.size());
   });
 }
 
 void TokenCacheWriter::finish(const CacheDescription& description) {
   writing(path_, [&] {
-    if (wide_tokens_) wide_tokens_->finish();
-    if (narrow_tokens_) narrow_tokens_->finish();
+    std::visit([](auto& dataset) { dataset.finish(); }, tokens_);
     offsets_.finish();
     first_segment_lengths_.finish();
     labels_.finish();

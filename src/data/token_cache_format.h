@@ -2,9 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "data/hdf5_file.h"
@@ -36,24 +36,25 @@ struct CacheDescription {
   std::int64_t num_invalid_utf8 = 0;
 };
 
+using TokenDataset = std::variant<GrowingDataset<std::uint16_t>, GrowingDataset<std::uint32_t>>;
+
 // Writes a cache to a (temporary) path, row by row, with memory that does not grow with it. Throws Error(output).
 class TokenCacheWriter {
  public:
-  TokenCacheWriter(const std::filesystem::path& path, bool wide_tokens);
+  TokenCacheWriter(const std::filesystem::path& path, std::size_t vocab_size);
 
-  void append(const TokenizedBlock& block);
+  void append(const TokenizedBlock& block);  // made with a tokenizer of this vocab_size
   std::int64_t num_rows() const { return num_rows_; }
   void finish(const CacheDescription& description);
 
  private:
   std::filesystem::path path_;
   Hdf5Id file_;
-  std::optional<GrowingDataset<std::uint16_t>> narrow_tokens_;
-  std::optional<GrowingDataset<std::uint32_t>> wide_tokens_;
   GrowingDataset<std::uint64_t> offsets_;
   GrowingDataset<std::uint32_t> first_segment_lengths_;
   GrowingDataset<std::int64_t> labels_;
   GrowingDataset<std::int64_t> lines_;
+  TokenDataset tokens_;
   std::int64_t num_rows_ = 0;
   std::uint64_t num_tokens_ = 0;
 };

@@ -79,8 +79,9 @@ bool take_bad_row(const BlockTokenizer& job, std::int64_t line, const std::strin
 }
 
 void append_row(const Encoding& encoding, std::int64_t label, std::int64_t line, TokenizedBlock& result) {
-  result.tokens.insert(result.tokens.end(), encoding.input_ids.begin(), encoding.input_ids.end());
-  result.lengths.push_back(static_cast<std::uint32_t>(encoding.input_ids.size()));
+  const std::vector<std::int32_t>& ids = encoding.input_ids;
+  std::visit([&](auto& tokens) { tokens.insert(tokens.end(), ids.begin(), ids.end()); }, result.tokens);
+  result.lengths.push_back(static_cast<std::uint32_t>(ids.size()));
   const auto& types = encoding.token_type_ids;
   result.first_segment_lengths.push_back(
       static_cast<std::uint32_t>(std::find(types.begin(), types.end(), std::uint8_t{1}) - types.begin()));
@@ -88,10 +89,9 @@ void append_row(const Encoding& encoding, std::int64_t label, std::int64_t line,
   result.lines.push_back(line);
 }
 
-void tokenize_rows(const BlockTokenizer& job, const TextBlock& block, TokenizedBlock& result) {
+void tokenize_rows(const BlockTokenizer& job, const TextBlock& block, Encoding& encoding, TokenizedBlock& result) {
   RowReader reader(job.table, block);
   Row row;
-  Encoding encoding;
   while (result.lengths.size() < job.max_rows && reader.next(row)) {
     const std::optional<Example> example = job.examples.read(row);
     if (!example) {
@@ -115,6 +115,11 @@ void tokenize_rows(const BlockTokenizer& job, const TextBlock& block, TokenizedB
 
 }  // namespace
 
+TokenIds empty_token_ids(std::size_t vocab_size) {
+  if (vocab_size <= std::size_t{UINT16_MAX} + 1) return std::vector<std::uint16_t>();
+  return std::vector<std::uint32_t>();
+}
+
 Error bad_row_error(const std::string& source, std::int64_t line, const std::string& reason) {
   return Error(ExitCode::data, fmt::format("{}:{}: {}", source, line, reason),
                "on_bad_row = \"skip\" leaves such rows out and lists them in a file");
@@ -124,15 +129,18 @@ void TokenizedBlock::keep_first(std::size_t num_rows) {
   if (num_rows > lengths.size()) return;
   std::erase_if(bad_rows, [&](const BadRow& bad) { return bad.line > lines[num_rows - 1]; });
   error.reset();
-  tokens.resize(std::reduce(lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(num_rows), std::size_t{0}));
+  const auto num_tokens =
+      std::reduce(lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(num_rows), std::size_t{0});
+  std::visit([&](auto& ids) { ids.resize(num_tokens); }, tokens);
   for (auto* column : {&lengths, &first_segment_lengths}) column->resize(num_rows);
   for (auto* column : {&labels, &lines}) column->resize(num_rows);
 }
 
-TokenizedBlock BlockTokenizer::operator()(const TextBlock& block) const {
+TokenizedBlock BlockTokenizer::operator()(const TextBlock& block, Encoding& encoding) const {
   TokenizedBlock result;
+  result.tokens = empty_token_ids(tokenizer.vocab_size());
   try {
-    tokenize_rows(*this, block, result);
+    tokenize_rows(*this, block, encoding, result);
   } catch (const Error& error) {
     result.error = error;
   } catch (const std::exception& error) {
@@ -143,7 +151,8 @@ TokenizedBlock BlockTokenizer::operator()(const TextBlock& block) const {
 }
 
 void append_bytes(const TokenizedBlock& block, Bytes& bytes) {
-  append_values(block.tokens, bytes);
+  append_values(std::vector<std::uint8_t>{static_cast<std::uint8_t>(block.tokens.index())}, bytes);
+  std::visit([&](const auto& tokens) { append_values(tokens, bytes); }, block.tokens);
   append_values(block.lengths, bytes);
   append_values(block.first_segment_lengths, bytes);
   append_values(block.labels, bytes);
@@ -162,7 +171,11 @@ std::vector<TokenizedBlock> blocks_from_bytes(const Bytes& bytes) {
   std::vector<TokenizedBlock> blocks;
   for (BytesReader reader(bytes); !reader.at_end();) {
     TokenizedBlock& block = blocks.emplace_back();
-    block.tokens = reader.values<std::uint32_t>();
+    if (reader.values<std::uint8_t>().at(0) == 0) {
+      block.tokens = reader.values<std::uint16_t>();
+    } else {
+      block.tokens = reader.values<std::uint32_t>();
+    }
     block.lengths = reader.values<std::uint32_t>();
     block.first_segment_lengths = reader.values<std::uint32_t>();
     block.labels = reader.values<std::int64_t>();

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "base/error.h"
@@ -14,6 +15,10 @@
 
 namespace bertdist {
 
+// As narrow as the vocabulary allows: most tokens travel and are stored in 2 bytes.
+using TokenIds = std::variant<std::vector<std::uint16_t>, std::vector<std::uint32_t>>;
+TokenIds empty_token_ids(std::size_t vocab_size);
+
 enum class BadRowPolicy { fail, skip };
 
 // The rows of one TextBlock as token ids.
@@ -22,7 +27,7 @@ struct TokenizedBlock {
     std::int64_t line;
     std::string reason;
   };
-  std::vector<std::uint32_t> tokens;                 // of all rows
+  TokenIds tokens;                                   // of all rows
   std::vector<std::uint32_t> lengths;                // [rows]
   std::vector<std::uint32_t> first_segment_lengths;  // [rows]
   std::vector<std::int64_t> labels;                  // [rows], -1 where there is none
@@ -45,8 +50,9 @@ struct BlockTokenizer {
   BadRowPolicy on_bad_row;
   std::size_t max_rows;  // of a block; the others are not read
 
-  // Thread-safe; an Error comes back in the block, so that the first one in the order of the file can be thrown.
-  TokenizedBlock operator()(const TextBlock& block) const;
+  // Thread-safe, given an Encoding for each thread, which knows the words of earlier blocks. An Error comes back in the
+  // block, so that the first one in the order of the file can be thrown.
+  TokenizedBlock operator()(const TextBlock& block, Encoding& encoding) const;
 };
 
 // What a bad row means under BadRowPolicy::fail.

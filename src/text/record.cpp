@@ -3,6 +3,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/byte_vector.h"
 
 namespace bertdist {
 
@@ -13,11 +17,24 @@ constexpr bool is_newline(char c) {
 }
 
 std::int64_t count_lines(std::string_view text) {
-  std::int64_t lines = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    lines += text[i] == '\n' || (text[i] == '\r' && (i + 1 == text.size() || text[i + 1] != '\n')) ? 1 : 0;
+  std::int64_t lines = std::count(text.begin(), text.end(), '\n');
+  for (std::size_t at = text.find('\r'); at != std::string_view::npos; at = text.find('\r', at + 1)) {
+    lines += at + 1 == text.size() || text[at + 1] != '\n' ? 1 : 0;
   }
   return lines;
+}
+
+// The first delimiter or newline, or the end of `text`.
+std::size_t find_field_end(std::string_view text, char delimiter) {
+  std::size_t at = 0;
+  for (; at + byte_vector_size <= text.size(); at += byte_vector_size) {
+    ByteVector c;
+    std::memcpy(&c, text.data() + at, byte_vector_size);
+    const std::uint32_t ends = bits_of((c == static_cast<signed char>(delimiter)) | (c == '\n') | (c == '\r'));
+    if (ends != 0) return at + static_cast<std::size_t>(std::countr_zero(ends));
+  }
+  while (at < text.size() && text[at] != delimiter && !is_newline(text[at])) ++at;
+  return at;
 }
 
 class DelimitedRecord {
@@ -42,11 +59,10 @@ class DelimitedRecord {
   bool read_field() {
     start_cell();
     if (dialect_.quote && at_ < bytes_.size() && bytes_[at_] == *dialect_.quote) read_quoted();
-    const char* const first = bytes_.data() + at_;
-    const char* const last = std::find_if(first, bytes_.data() + bytes_.size(),
-                                          [&](char c) { return c == dialect_.delimiter || is_newline(c); });
-    append({first, last});
-    at_ += static_cast<std::size_t>(last - first);
+    const std::string_view rest = bytes_.substr(at_);
+    const std::size_t size = find_field_end(rest, dialect_.delimiter);
+    append(rest.substr(0, size));
+    at_ += size;
     return at_ < bytes_.size() && bytes_[at_] == dialect_.delimiter;
   }
 

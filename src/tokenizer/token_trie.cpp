@@ -32,7 +32,6 @@ TokenTrie::TokenTrie(Tokens tokens) {
   const auto grow_to = [&](std::size_t size) {
     if (nodes_.size() >= size) return;
     nodes_.resize(size);
-    ids_.resize(size, -1);
     taken.resize(size);
   };
   grow_to(num_bytes);
@@ -63,7 +62,7 @@ TokenTrie::TokenTrie(Tokens tokens) {
     for (std::size_t i = branch.begin; i < branch.end; ++i) {
       const std::string& token = tokens[i].first;
       if (token.size() == branch.depth) {
-        if (branch.depth > 0) ids_[static_cast<std::size_t>(branch.state)] = tokens[i].second;
+        if (branch.depth > 0) nodes_[static_cast<std::size_t>(branch.state)].id = tokens[i].second;
         continue;
       }
       const auto byte = static_cast<unsigned char>(token[branch.depth]);

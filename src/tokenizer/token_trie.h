@@ -36,7 +36,7 @@ class TokenTrie {
     for (std::size_t i = 0; i < text.size(); ++i) {
       state = step(state, static_cast<unsigned char>(text[i]));
       if (state == none) break;
-      if (ids_[static_cast<std::size_t>(state)] >= 0) match = {ids_[static_cast<std::size_t>(state)], i + 1};
+      if (const std::int32_t id = nodes_[static_cast<std::size_t>(state)].id; id >= 0) match = {id, i + 1};
     }
     return match;
   }
@@ -48,6 +48,7 @@ class TokenTrie {
   struct Node {
     State first_child = 0;  // the child over byte b, if there is one, lies at first_child + b
     State parent = none;
+    std::int32_t id = -1;  // of the token that ends here
   };
 
   State step(State state, unsigned char byte) const {
@@ -56,7 +57,6 @@ class TokenTrie {
   }
 
   std::vector<Node> nodes_;
-  std::vector<std::int32_t> ids_;  // of the token that ends at a node, or -1
 };
 
 }  // namespace bertdist

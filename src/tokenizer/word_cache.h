@@ -77,7 +77,7 @@ class WordCache {
   };
   static_assert(sizeof(Set) == 64);
 
-  static constexpr int log2_num_sets = 13;  // 512 KiB, a part of the second-level cache
+  static constexpr int log2_num_sets = 14;  // 1 MiB, a part of the second-level cache
   static constexpr std::size_t num_sets = std::size_t{1} << log2_num_sets;
 
   // [size][half]: the bytes that belong to a word.
