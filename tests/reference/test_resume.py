@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from program import ENVIRONMENT, command, losses_of, make_rows, save_bert, state_of, train, write_csv
 
-PREEMPTED = 9
+OUTPUT, PREEMPTED = 5, 9
 FINAL = ("model.safetensors", "config.json", "tokenizer.json")
 
 
@@ -245,6 +245,21 @@ def test_a_damaged_newest_checkpoint_is_passed_over(folder, straight, name):
     assert f"'{stopped}/checkpoint-12' is passed over: " in result.stderr and str(damaged) in result.stderr
     assert f"resuming from '{stopped}/checkpoint-6' at step 6 of 18" in result.stderr
     require_equal_bits(stopped, output_dir)
+
+
+def test_a_full_disk_costs_nothing_that_was_saved(folder):
+    straight, stopped = folder / "not-full", folder / "full"
+    train(folder / "model", straight, **options_of(folder))
+    cut_off_after(straight, stopped, 6)
+    size = (stopped / "checkpoint-6" / "model.safetensors").stat().st_size
+    # No file can grow beyond half of a model; writers are told, and not killed by a signal.
+    limit = ["sh", "-c", 'trap "" XFSZ; ulimit -f "$0"; exec "$@"', str(size // 2 // 512)]
+    result = train(folder / "model", stopped, launcher=limit, check=False, resume_from_checkpoint="latest",
+                   **options_of(folder))
+    assert result.returncode == OUTPUT and "error: cannot write " in result.stderr, result.stderr
+    assert [path.name for path in stopped.glob("*checkpoint-*")] == ["checkpoint-6"]
+    train(folder / "model", stopped, resume_from_checkpoint="latest", **options_of(folder))
+    require_equal_bits(stopped, straight)
 
 
 @pytest.mark.parametrize("content, code", [('"log_history": 3', 3), ('"global_step": -5', 3)], ids=str)
