@@ -10,6 +10,8 @@ namespace bertdist {
 void run_prepare(const Job& job);
 void run_tokenize(const Job& job);
 
+// For one process. Ends by becoming sbatch.
+void submit_sweep(const Job& job, const SweepRequest& request, const std::vector<Trial>& trials);
 // Not collective: `bertdist sweep plan`, `status`, `best` and `export`.
 void report_sweep(const Request& request);
 

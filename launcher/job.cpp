@@ -70,6 +70,11 @@ Request parse_request(const Invocation& invocation) {
   request.sweep = parse_sweep_request(invocation.sweep_action, invocation.arguments);
   if (!request.sweep->file) return request;
   request.trials = plan_trials(*request.sweep->file);
+  const std::optional<SlurmJob> slurm = read_launch_environment().slurm;
+  if (request.sweep->action == SweepAction::run && request.sweep->trials.empty() && slurm && slurm->array_task) {
+    request.sweep->trials = trial_indices_text(
+        trials_of_task(*slurm->array_task, request.sweep->trials_per_task, std::ssize(request.trials)));
+  }
   for (const Trial& trial : request.trials) require_data_files(trial.config);
   request.config = request.trials.front().config;
   return request;

@@ -35,6 +35,8 @@ int main(int argc, char** argv) {
         return run_job(request.config, run_tokenize);
       case Command::sweep:
         if (request.sweep->action == SweepAction::run) break;
+        if (request.sweep->action == SweepAction::submit)
+          return run_job(request.config, [&](const Job& job) { submit_sweep(job, *request.sweep, request.trials); });
         return run_alone([&] { report_sweep(request); });
       case Command::train:
       case Command::evaluate:

@@ -40,6 +40,7 @@ void report_sweep(const Request& request) {
     case SweepAction::best:
     case SweepAction::export_results:
     case SweepAction::run:
+    case SweepAction::submit:
       break;
   }
   throw Error(ExitCode::internal, "not an action that reports");

@@ -21,9 +21,10 @@ constexpr std::array<std::pair<std::string_view, Command>, 6> kCommands{{{"train
                                                                          {"evaluate", Command::evaluate},
                                                                          {"predict", Command::predict},
                                                                          {"sweep", Command::sweep}}};
-constexpr std::array<std::pair<std::string_view, SweepAction>, 5> kSweepActions{
+constexpr std::array<std::pair<std::string_view, SweepAction>, 6> kSweepActions{
     {{"plan", SweepAction::plan},
      {"run", SweepAction::run},
+     {"submit", SweepAction::submit},
      {"status", SweepAction::status},
      {"best", SweepAction::best},
      {"export", SweepAction::export_results}}};

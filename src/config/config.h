@@ -10,7 +10,7 @@
 namespace bertdist {
 
 enum class Command { train, prepare, tokenize, evaluate, predict, sweep };
-enum class SweepAction { plan, run, status, best, export_results };
+enum class SweepAction { plan, run, submit, status, best, export_results };
 
 std::string_view command_name(Command command);
 

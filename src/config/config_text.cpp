@@ -147,12 +147,17 @@ Actions:
     --output_file FILE              Write the trials as .csv or .jsonl.
   run --config FILE                 Train the trials that have no result yet; the same as bertdist --config FILE.
     --trials LIST                   Only these: 17, 10-19 or 3,7-9.
+    --trials_per_task N             In a SLURM job array: task i runs the trials from i * N on (default 1).
+  submit --config FILE              Tokenise the files, and submit slurm/sweep.sbatch as a SLURM job array.
+    --trials LIST                   Only the tasks of these.
+    --trials_per_task N             Trials of one task of the array (default 1).
+    -- OPTION...                    Options of sbatch, such as --partition=batch --time=01:00:00.
   status DIR                        What is finished, failed and missing, and the commands that run what is missing.
   best DIR                          The best trial, its parameters and its model.
   export DIR [--output_file FILE]   All results as .csv or .jsonl; without a file as CSV on standard output.
 
-plan and run take the keys of bertdist train --help too, which win over the file. DIR is the sweep's output_dir. The
-[sweep] table is described in docs/sweeps.md.
+plan, run and submit take the keys of bertdist train --help too, which win over the file. DIR is
+the sweep's output_dir. The [sweep] table is described in docs/sweeps.md.
 )";
 
 std::string help_text(Command command) {

@@ -79,6 +79,17 @@ std::vector<std::int64_t> parse_trial_indices(std::string_view text, std::int64_
   return {indices.begin(), indices.end()};
 }
 
+std::vector<std::int64_t> trials_of_task(std::int64_t task, std::int64_t trials_per_task, std::int64_t num_trials) {
+  std::vector<std::int64_t> indices;
+  for (std::int64_t index = task * trials_per_task; index < std::min((task + 1) * trials_per_task, num_trials); ++index)
+    indices.push_back(index);
+  if (!indices.empty()) return indices;
+  throw Error(ExitCode::configuration,
+              fmt::format("task {} of the job array has no trial: the sweep has {}, {} a task", task, num_trials,
+                          trials_per_task),
+              "bertdist sweep submit makes the array of the right size");
+}
+
 std::string trial_indices_text(const std::vector<std::int64_t>& indices) {
   std::string text;
   for (std::size_t begin = 0; begin < indices.size();) {

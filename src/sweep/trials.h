@@ -28,6 +28,8 @@ std::vector<Trial> plan_trials(const SweepFile& file);
 // "17", "10-19" or "3,7-9" as rising indices without repetition. Throws Error(configuration) for anything else and for
 // an index that is not below `num_trials`.
 std::vector<std::int64_t> parse_trial_indices(std::string_view text, std::int64_t num_trials);
+// Those of one task of a job array. Throws Error(configuration) where the sweep has none for it.
+std::vector<std::int64_t> trials_of_task(std::int64_t task, std::int64_t trials_per_task, std::int64_t num_trials);
 // The shortest such text.
 std::string trial_indices_text(const std::vector<std::int64_t>& rising_indices);
 
