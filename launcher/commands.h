@@ -19,5 +19,6 @@ void report_sweep(const Request& request);
 void run_train(const Job& job);
 void run_evaluate(const Job& job);
 void run_predict(const Job& job);
+void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Trial>& trials);
 
 }  // namespace bertdist

@@ -33,6 +33,7 @@ BertForSequenceClassification load_model(const Job& job, const std::filesystem::
   auto model = BertForSequenceClassification::from_pretrained(folder,
                                                               {.id2label = label_names,
                                                                .problem_type = job.config.problem_type,
+                                                               .classifier_dropout = job.config.classifier_dropout,
                                                                .seed = static_cast<std::uint64_t>(job.config.seed)},
                                                               report);
   if (!report.initialized.empty()) {

@@ -1,44 +1,22 @@
-#include <c10/util/Exception.h>
-
-#include <string>
-
 #include "base/error.h"
 #include "commands.h"
-
-namespace bertdist {
-
-namespace {
-
-// libtorch's errors carry a trace of its own stack, which tells a user nothing.
-template <void (*command)(const Job&)>
-void without_trace(const Job& job) {
-  try {
-    command(job);
-  } catch (const c10::Error& error) {
-    const std::string message = error.what_without_backtrace();
-    if (message.find("memory") == message.npos) throw std::runtime_error("libtorch: " + message);
-    throw Error(ExitCode::device, "out of memory: " + message,
-                "lower the batch sizes or max_seq_length, or use fewer ranks on a host");
-  }
-}
-
-}  // namespace
-
-}  // namespace bertdist
+#include "torch_setup.h"
 
 int main(int argc, char** argv) {
   using namespace bertdist;
   return run_program(argc, argv, [](const Request& request) {
+    const auto run = [&](const std::function<void(const Job&)>& command) {
+      return run_job(request.config, [&](const Job& job) { without_trace([&] { command(job); }); });
+    };
     switch (request.command) {
       case Command::train:
-        return run_job(request.config, without_trace<run_train>);
+        return run(run_train);
       case Command::evaluate:
-        return run_job(request.config, without_trace<run_evaluate>);
+        return run(run_evaluate);
       case Command::predict:
-        return run_job(request.config, without_trace<run_predict>);
+        return run(run_predict);
       case Command::sweep:
-        throw Error(ExitCode::configuration, "this version of bertdist plans sweeps, but does not run them yet",
-                    "bertdist sweep plan lists the trials");
+        return run([&](const Job& job) { run_sweep(job, *request.sweep, request.trials); });
       case Command::prepare:
       case Command::tokenize:
         break;

@@ -4,7 +4,10 @@
 
 #include <cstdint>
 #include <span>
+#include <stdexcept>
+#include <string>
 
+#include "base/error.h"
 #include "model/frozen_encoder.h"
 
 namespace bertdist {
@@ -18,6 +21,19 @@ at::ScalarType forward_dtype(const Job& job) {
   std::int64_t lacking = processor_multiplies_bfloat16() ? 0 : 1;
   job.communicator.all_reduce(buffer_of(std::span(&lacking, 1)), ReduceOp::max, "processors without bfloat16");
   return lacking == 0 ? at::kBFloat16 : at::kFloat;
+}
+
+FrozenPassOptions frozen_pass_options(const Job& job) {
+  return {.dtype = forward_dtype(job),
+          .cache_dir = job.config.token_cache_dir,
+          .max_cache_bytes = 1e9 * job.config.feature_cache_max_gb};
+}
+
+void rethrow_without_trace(const c10::Error& error) {
+  const std::string message = error.what_without_backtrace();
+  if (message.find("memory") == message.npos) throw std::runtime_error("libtorch: " + message);
+  throw Error(ExitCode::device, "out of memory: " + message,
+              "lower the batch sizes or max_seq_length, or use fewer ranks on a host");
 }
 
 }  // namespace bertdist

@@ -99,9 +99,7 @@ void run_train(const Job& job) {
   use_threads(job.num_threads);
   const Config& config = job.config;
   Communicator& communicator = job.communicator;
-  const FrozenPassOptions frozen_pass{.dtype = forward_dtype(job),
-                                      .cache_dir = config.token_cache_dir,
-                                      .max_cache_bytes = 1e9 * config.feature_cache_max_gb};
+  const FrozenPassOptions frozen_pass = frozen_pass_options(job);
   announce_ranks(job, frozen_pass.dtype);
   const ModelSource source = open_model_source(config);
   check_freezing(source.config, freeze_spec(config));

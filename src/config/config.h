@@ -51,6 +51,7 @@ struct Config {
   std::string problem_type = "single_label_classification";
   Freeze freeze;
   bool frozen_dropout = false;
+  std::optional<double> classifier_dropout;    // unset: the model's own
   std::optional<std::int64_t> max_seq_length;  // unset: as many as the model has positions
   Truncation truncation_strategy = Truncation::longest_first;
 

@@ -81,6 +81,7 @@ Option flag_option(About about, bool Config::*member);
 Option integer_option(About about, std::int64_t Config::*member, Range range);
 Option optional_integer_option(About about, std::optional<std::int64_t> Config::*member, Range range);
 Option number_option(About about, double Config::*member, Range range);
+Option optional_number_option(About about, std::optional<double> Config::*member, Range range);
 // `later` are names that users of Hugging Face know and this version does not have.
 Option word_option(About about, std::string Config::*member, std::vector<std::string_view> words,
                    std::vector<std::string_view> later = {});

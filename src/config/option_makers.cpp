@@ -132,6 +132,11 @@ Option number_option(About about, double Config::*member, Range range) {
                       [range](const Value& value) { return value.number(range); });
 }
 
+Option optional_number_option(About about, std::optional<double> Config::*member, Range range) {
+  return optional_option(make_option(std::move(about), "X", with_range("number", range), Spelling::number), member,
+                         [range](const Value& value) { return value.number(range); });
+}
+
 Option word_option(About about, std::string Config::*member, std::vector<std::string_view> words,
                    std::vector<std::string_view> later) {
   std::string type = fmt::format("{}", fmt::join(words, ", "));

@@ -39,6 +39,10 @@ Options model_options() {
                    "Keep dropout switched on in the frozen part, as the usual Python scripts do. It costs speed: the "
                    "frozen part must then run in every epoch."},
                   &Config::frozen_dropout),
+      optional_number_option({"classifier_dropout", section, kTrain,
+                              "Share of the pooled output that dropout sets to 0 before the classifier."},
+                             &Config::classifier_dropout, from_and_below(0, 1))
+          .defaults_to("the model's classifier_dropout or hidden_dropout_prob"),
       optional_integer_option({"max_seq_length", section, kAllCommands,
                                "Tokens of a row, special tokens included; longer rows are truncated."},
                               &Config::max_seq_length, at_least(3))

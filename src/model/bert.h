@@ -39,9 +39,10 @@ struct LoadReport {
 };
 
 struct PretrainedOptions {
-  std::vector<std::string> id2label = {};  // empty: config.json's
-  std::string problem_type = {};           // empty: config.json's
-  std::uint64_t seed = 42;                 // of the head's initial weights
+  std::vector<std::string> id2label = {};         // empty: config.json's
+  std::string problem_type = {};                  // empty: config.json's
+  std::optional<double> classifier_dropout = {};  // unset: config.json's
+  std::uint64_t seed = 42;                        // of the head's initial weights
 };
 
 // The bottom of the network that training leaves as it is: the embeddings, then `num_layers` layers. It runs without a

@@ -105,6 +105,7 @@ BertConfig read_config(const fs::path& folder, const PretrainedOptions& options)
   BertConfig config = BertConfig::from_file(folder / "config.json");
   if (!options.id2label.empty()) config.id2label = options.id2label;
   if (!options.problem_type.empty()) config.problem_type = options.problem_type;
+  if (options.classifier_dropout) config.classifier_dropout = options.classifier_dropout;
   return config;
 }
 

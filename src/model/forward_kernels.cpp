@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "model/target_clones.h"
+#include "base/target_clones.h"
 
 namespace bertdist {
 

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/philox.h"
-#include "model/target_clones.h"
+#include "base/target_clones.h"
 
 namespace bertdist {
 

@@ -18,16 +18,17 @@ Forward::Forward(const BertForSequenceClassification& model, const Dataset& data
     : model_(model), dataset_(dataset), encoder_(std::in_place, model, model.config().num_hidden_layers, dtype) {}
 
 at::Tensor Forward::logits(std::span<const std::int64_t> indices, const std::optional<Dropout>& dropout) const {
-  if (encoder_ && encoder_->gives_cls_only()) {
-    return model_.head_logits(encoder_->forward(dataset_.input(indices)), dataset_.rows(indices), dropout);
-  }
-  if (features_ && model_.cls_hidden_is_constant()) {
-    return model_.head_logits(features_->of_rows(indices), dataset_.rows(indices), dropout);
+  if (keeps_cls_features() || (encoder_ && encoder_->gives_cls_only())) {
+    return model_.head_logits(cls_features(indices), dataset_.rows(indices), dropout);
   }
   const BertInput input = dataset_.input(indices);
   if (features_) return model_.logits(input, dropout, features_->of_rows(indices));
   if (encoder_) return model_.logits(input, dropout, encoder_->forward(input));
   return model_.logits(input, dropout);
+}
+
+at::Tensor Forward::cls_features(std::span<const std::int64_t> indices) const {
+  return features_ ? features_->of_rows(indices) : encoder_->forward(dataset_.input(indices));
 }
 
 }  // namespace bertdist

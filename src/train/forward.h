@@ -29,6 +29,11 @@ class Forward {
     return encoder_ && encoder_->gives_cls_only() ? kForwardBatch : BatchLimit{.rows = batch_size};
   }
 
+  // Whether [CLS]'s features of all rows are at hand: the whole encoder is frozen, and its output is kept.
+  bool keeps_cls_features() const { return features_ && model_.cls_hidden_is_constant(); }
+  // float32 [batch, hidden]. The whole encoder must be frozen. Not collective, and several threads may call it at once.
+  at::Tensor cls_features(std::span<const std::int64_t> indices) const;
+
   // float32 [batch, num_labels]; not collective, and several threads may call it at once.
   at::Tensor logits(std::span<const std::int64_t> indices, const std::optional<Dropout>& dropout) const;
 

@@ -28,32 +28,15 @@ std::vector<TrainableParameter> trainable_parameters(const BertForSequenceClassi
   return trainable;
 }
 
-SchedulerType scheduler_type(Config::Scheduler scheduler) {
-  switch (scheduler) {
-    case Config::Scheduler::linear:
-      return SchedulerType::linear;
-    case Config::Scheduler::cosine:
-      return SchedulerType::cosine;
-    case Config::Scheduler::constant:
-      return SchedulerType::constant;
-    case Config::Scheduler::constant_with_warmup:
-      return SchedulerType::constant_with_warmup;
-  }
-  throw Error(ExitCode::internal, "unknown scheduler");
-}
-
 std::int64_t ceil_div(std::int64_t dividend, std::int64_t divisor) {
   return (dividend + divisor - 1) / divisor;
-}
-
-std::int64_t total_steps(const Config& config, std::int64_t steps_per_epoch) {
-  if (config.max_steps > 0) return config.max_steps;
-  return static_cast<std::int64_t>(std::ceil(config.num_train_epochs * static_cast<double>(steps_per_epoch)));
 }
 
 std::string format_metric(const std::optional<double>& value) {
   return value ? fmt::format("{:.4f}", *value) : "-";
 }
+
+}  // namespace
 
 std::optional<double> metric_value(const ClassificationMetrics& metrics, std::string_view name) {
   for (const auto& [key, value] : metrics.named()) {
@@ -63,16 +46,9 @@ std::optional<double> metric_value(const ClassificationMetrics& metrics, std::st
               "one of loss, accuracy, auc, f1, precision, recall, mcc");
 }
 
-}  // namespace
-
-std::int64_t global_batch_size(const Config& config, int world_size) {
-  return config.global_batch_size.value_or(config.per_device_train_batch_size * config.gradient_accumulation_steps *
-                                           world_size);
-}
-
 Trainer::Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train,
                  const Dataset* validation, const FrozenPassOptions& frozen_pass, const CheckpointStore& checkpoints,
-                 Communicator& communicator, const Log& log, const StopToken& stop)
+                 Communicator& communicator, const Log& log, const StopToken& stop, TrainerRole role)
     : config_(config),
       model_(model),
       train_(train),
@@ -80,8 +56,9 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
       communicator_(communicator),
       log_(log),
       stop_(stop),
+      role_(role),
       global_batch_size_(global_batch_size(config, communicator.world_size())),
-      steps_per_epoch_(ceil_div(train.size(), global_batch_size_)),
+      steps_per_epoch_(num_steps_per_epoch(train.size(), global_batch_size_)),
       parameters_(trainable_parameters(model)),
       optimizer_(parameters_, {.adam_beta1 = config.adam_beta1,
                                .adam_beta2 = config.adam_beta2,
@@ -101,33 +78,44 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                     {"accuracy", Align::right, 9},
                     {"AUC", Align::right, 7}}) {
   if (validation != nullptr) validation_forward_.emplace(model, *validation, frozen_pass, communicator, log);
-  state_.max_steps = total_steps(config, steps_per_epoch_);
+  state_.max_steps = num_training_steps(config, steps_per_epoch_);
   state_.num_train_epochs = config.num_train_epochs;
   state_.train_batch_size = global_batch_size_;
-  schedule_ = {.type = scheduler_type(config.lr_scheduler_type),
-               .learning_rate = config.learning_rate,
-               .num_warmup_steps = num_warmup_steps(config, state_.max_steps),
-               .num_training_steps = state_.max_steps};
+  schedule_ = learning_rate_schedule(config, state_.max_steps);
 }
 
 TrainResult Trainer::train() {
-  announce();
-  if (communicator_.rank() == 0) {
-    run_log_.emplace(checkpoints_.output_dir());
-    progress_.emplace(state_.global_step);
+  begin();
+  while (advance()) {
   }
+  return finish();
+}
 
-  while (state_.global_step < state_.max_steps && !should_stop_early()) {
+void Trainer::begin() {
+  announce();
+  if (communicator_.rank() != 0) return;
+  run_log_.emplace(checkpoints_.output_dir());
+  if (role_ == TrainerRole::run) progress_.emplace(state_.global_step);
+}
+
+std::optional<Evaluation> Trainer::advance() {
+  while (!is_over()) {
     const StepResult result = train_step(state_.global_step);
     ++state_.global_step;
     state_.epoch = static_cast<double>(state_.global_step) / static_cast<double>(steps_per_epoch_);
     report_progress(result.loss);
 
+    std::optional<Evaluation> evaluation;
     if (is_due(config_.logging_strategy, config_.logging_steps)) log_train_loss(result);
-    if (validation_forward_ && is_due(config_.eval_strategy, config_.eval_steps)) run_evaluation();
+    if (validation_forward_ && is_due(config_.eval_strategy, config_.eval_steps)) evaluation = run_evaluation();
     if (is_due(config_.save_strategy, config_.save_steps)) save_checkpoint();
     if (result.stop_requested) stop_with_checkpoint();
+    if (evaluation) return evaluation;
   }
+  return std::nullopt;
+}
+
+TrainResult Trainer::finish() {
   if (progress_) progress_->clear();
   load_best_model();
 
@@ -235,15 +223,7 @@ void Trainer::fail_not_finite(std::int64_t step, std::span<const std::int64_t> i
 }
 
 bool Trainer::is_due(Config::Strategy strategy, std::int64_t every) const {
-  switch (strategy) {
-    case Config::Strategy::no:
-      return false;
-    case Config::Strategy::steps:
-      return state_.global_step % every == 0;
-    case Config::Strategy::epoch:
-      return state_.global_step % steps_per_epoch_ == 0 || state_.global_step == state_.max_steps;
-  }
-  return false;
+  return RunLength{steps_per_epoch_, state_.max_steps}.is_due(strategy, every, state_.global_step);
 }
 
 void Trainer::report_progress(double loss) {
@@ -267,32 +247,37 @@ void Trainer::log_train_loss(const StepResult& result) {
               {"step", state_.global_step}});
 }
 
-void Trainer::run_evaluation() {
-  const Evaluation evaluation =
-      evaluate(*validation_forward_, config_.per_device_eval_batch_size, model_.config().num_labels(),
-               config_.label_smoothing_factor, communicator_, log_);
+Evaluation Trainer::run_evaluation() {
+  Evaluation evaluation = evaluate(*validation_forward_, config_.per_device_eval_batch_size,
+                                   model_.config().num_labels(), config_.label_smoothing_factor, communicator_, log_);
   nlohmann::ordered_json entry{{"epoch", state_.epoch}};
   entry.update(evaluation.to_json("eval_"));
   entry["step"] = state_.global_step;
   append_log(std::move(entry));
+  keep_best(metric_value(evaluation.metrics, config_.metric_for_best_model));
+  if (progress_) print_evaluation(evaluation);
+  return evaluation;
+}
 
-  const std::optional<double> metric = metric_value(evaluation.metrics, config_.metric_for_best_model);
+void Trainer::keep_best(std::optional<double> metric) {
   const bool is_better = metric && (!state_.best_metric || (config_.greater_is_better ? *metric > *state_.best_metric
                                                                                       : *metric < *state_.best_metric));
-  if (is_better) {
-    state_.best_metric = metric;
-    state_.best_global_step = state_.global_step;
-    if (is_due(config_.save_strategy, config_.save_steps)) {
-      state_.best_model_checkpoint = checkpoints_.path_of(state_.global_step).string();
-    }
-  }
+  state_.evaluations_without_progress = is_better ? 0 : state_.evaluations_without_progress + 1;
   if (!metric) {
     log_.warn("{} is undefined on the validation rows: this evaluation cannot be the best",
               config_.metric_for_best_model);
   }
-  state_.evaluations_without_progress = is_better ? 0 : state_.evaluations_without_progress + 1;
+  if (!is_better) return;
+  state_.best_metric = metric;
+  state_.best_global_step = state_.global_step;
+  if (role_ == TrainerRole::trial) {
+    if (config_.load_best_model_at_end) best_values_ = parameters_.values().clone();
+  } else if (is_due(config_.save_strategy, config_.save_steps)) {
+    state_.best_model_checkpoint = checkpoints_.path_of(state_.global_step).string();
+  }
+}
 
-  if (communicator_.rank() != 0) return;
+void Trainer::print_evaluation(const Evaluation& evaluation) {
   progress_->clear();
   if (!table_started_) fmt::print("{}\n", epoch_table_.header());
   table_started_ = true;
@@ -304,7 +289,7 @@ void Trainer::run_evaluation() {
 }
 
 void Trainer::save_checkpoint() {
-  if (communicator_.rank() != 0) return;
+  if (communicator_.rank() != 0 || role_ == TrainerRole::trial) return;
   communicator_.progress().enter(fmt::format("writing checkpoint-{}", state_.global_step));
   checkpoints_.save(model_, optimizer_, parameters_, state_, identity_, &communicator_.progress());
   if (config_.save_total_limit) checkpoints_.rotate(*config_.save_total_limit, state_.best_model_checkpoint);
@@ -317,14 +302,18 @@ void Trainer::stop_with_checkpoint() {
   if (progress_) progress_->clear();
   // Whoever fails first ends all ranks: not before rank 0 has written.
   communicator_.barrier("the checkpoint before the end");
+  const std::string stopped =
+      fmt::format("stopped by {} after step {} of {}", signal, state_.global_step, state_.max_steps);
+  if (role_ == TrainerRole::trial) throw Error(ExitCode::preempted, stopped);
   throw Error(ExitCode::preempted,
-              fmt::format("stopped by {} after step {} of {}; the run so far is in '{}'", signal, state_.global_step,
-                          state_.max_steps, checkpoints_.path_of(state_.global_step).string()),
+              fmt::format("{}; the run so far is in '{}'", stopped, checkpoints_.path_of(state_.global_step).string()),
               "the same command with --resume_from_checkpoint latest goes on from there");
 }
 
-bool Trainer::should_stop_early() const {
-  return config_.early_stopping_patience && state_.evaluations_without_progress >= *config_.early_stopping_patience;
+bool Trainer::is_over() const {
+  const bool out_of_patience =
+      config_.early_stopping_patience && state_.evaluations_without_progress >= *config_.early_stopping_patience;
+  return state_.global_step >= state_.max_steps || out_of_patience;
 }
 
 void Trainer::append_log(nlohmann::ordered_json entry) {
@@ -333,6 +322,11 @@ void Trainer::append_log(nlohmann::ordered_json entry) {
 }
 
 void Trainer::load_best_model() {
+  if (best_values_.defined()) {
+    const c10::NoGradGuard no_grad;
+    parameters_.values().copy_(best_values_);
+    return;
+  }
   if (!config_.load_best_model_at_end || state_.best_model_checkpoint.empty()) return;
   if (communicator_.rank() == 0) load_parameters(state_.best_model_checkpoint, parameters_);
   communicator_.broadcast(bytes_of(parameters_.values()), 0, "the best model's parameters");

@@ -21,6 +21,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
 #include "train/forward.h"
+#include "train/run_schedule.h"
 
 namespace bertdist {
 
@@ -30,6 +31,10 @@ struct TrainResult {
   TrainerState state;        // at the end; log_history is kept by rank 0 and the others alike
 };
 
+// A run of its own shows its progress and writes checkpoints. A trial of a sweep, one of many, does neither and keeps
+// its best weights in memory.
+enum class TrainerRole { run, trial };
+
 // Data-parallel fine-tuning. Every rank makes one and calls train(); rank 0 alone writes to the output folder and
 // speaks. After train() the model holds the best weights (load_best_model_at_end) or the last ones.
 class Trainer {
@@ -37,7 +42,7 @@ class Trainer {
   // Collective. `validation` may be null. All must outlive the trainer; frozen parameters are frozen already.
   Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train, const Dataset* validation,
           const FrozenPassOptions& frozen_pass, const CheckpointStore& checkpoints, Communicator& communicator,
-          const Log& log, const StopToken& stop);
+          const Log& log, const StopToken& stop, TrainerRole role = TrainerRole::run);
 
   // Collective, once, before train(). Checks that all ranks are about to do the same, and goes on from the checkpoint
   // that the configuration names, if it names one. Writes nothing. Throws Error(communication) where ranks differ, and
@@ -46,6 +51,14 @@ class Trainer {
   // Throws Error(preempted) once any rank was asked to stop: all ranks end the same step, and a checkpoint of it is
   // saved.
   TrainResult train();
+
+  // The parts of train(), for who decides after each evaluation whether to go on: begin(), then advance() as often as
+  // wanted, then finish(). advance() trains up to the next evaluation and returns it, or to the end and returns
+  // nothing.
+  void begin();
+  std::optional<Evaluation> advance();
+  bool is_over() const;  // all steps are done, or early_stopping_patience is at its end
+  TrainResult finish();
 
   const std::optional<Forward>& validation_forward() const { return validation_forward_; }
 
@@ -77,10 +90,11 @@ class Trainer {
   bool is_due(Config::Strategy strategy, std::int64_t every) const;
   void report_progress(double loss);
   void log_train_loss(const StepResult& result);
-  void run_evaluation();
+  Evaluation run_evaluation();
+  void keep_best(std::optional<double> metric);
+  void print_evaluation(const Evaluation& evaluation);
   void save_checkpoint();
   [[noreturn]] void stop_with_checkpoint();
-  bool should_stop_early() const;
   void append_log(nlohmann::ordered_json entry);
   void load_best_model();
 
@@ -93,6 +107,7 @@ class Trainer {
   Communicator& communicator_;
   const Log& log_;
   const StopToken& stop_;
+  const TrainerRole role_;
 
   std::int64_t global_batch_size_;
   std::int64_t steps_per_epoch_;
@@ -111,11 +126,12 @@ class Trainer {
   std::optional<RunLog> run_log_;
   TablePrinter epoch_table_;
   bool table_started_ = false;
+  at::Tensor best_values_;       // a trial's: float32 [num_elements], undefined before the first evaluation
   std::int64_t first_step_ = 0;  // done before, by the run that this one resumes
   std::int64_t first_tokens_ = 0;
 };
 
-// Rows of one optimiser step over all ranks and accumulation steps.
-std::int64_t global_batch_size(const Config& config, int world_size);
+// The value of a metric by its name in Config::metric_for_best_model; nothing where it is undefined.
+std::optional<double> metric_value(const ClassificationMetrics& metrics, std::string_view name);
 
 }  // namespace bertdist

@@ -25,6 +25,7 @@ const std::map<std::string, std::string, std::less<>>& other_values() {
       {"problem_type", "'single_label_classification'"},  // has one value only
       {"freeze", "['*.bias', 'a']"},
       {"frozen_dropout", "true"},
+      {"classifier_dropout", "0.25"},
       {"max_seq_length", "77"},
       {"truncation_strategy", "'only_first'"},
       {"train_file", "'a\\tb.csv'"},

@@ -1,0 +1,242 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+#include <set>
+#include <span>
+
+#include "base/error.h"
+#include "commands.h"
+#include "head_training.h"
+#include "report/table.h"
+#include "sweep/trial_table.h"
+#include "sweep/work_queue.h"
+#include "sweep_summary.h"
+#include "torch_setup.h"
+#include "trial_training.h"
+
+namespace bertdist {
+
+namespace {
+
+std::string plural(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+int num_groups(const Communicator& world, const SweepSpec& spec) {
+  if (world.world_size() % spec.ranks_per_trial == 0)
+    return world.world_size() / static_cast<int>(spec.ranks_per_trial);
+  throw Error(
+      ExitCode::configuration,
+      fmt::format("{} cannot be split into groups of {}", plural(world.world_size(), "rank"), spec.ranks_per_trial),
+      "start a multiple of ranks_per_trial, or change it in the [sweep] table");
+}
+
+// What rank 0 finds in the sweep's folder decides for all.
+struct Work {
+  std::vector<std::int64_t> trials;  // to be run
+  std::filesystem::path queue_folder;
+};
+
+Work find_work(const Job& job, const SweepRequest& request, const std::vector<Trial>& trials,
+               const SweepFolder& folder) {
+  const auto count = static_cast<std::int64_t>(trials.size());
+  std::string indices;
+  std::string queue_folder;
+  if (job.communicator.rank() == 0) {
+    folder.claim(*request.file);
+    const std::string all = fmt::format("0-{}", count - 1);
+    const bool chosen = !request.trials.empty();
+    const std::vector<std::int64_t> wanted = parse_trial_indices(chosen ? request.trials : all, count);
+    const std::vector<std::int64_t> missing = missing_trials(read_results(folder.path()), wanted, chosen);
+    if (missing.size() < wanted.size()) {
+      job.log.info("{} of these have a result already", plural(std::ssize(wanted) - std::ssize(missing), "trial"));
+    }
+    indices = trial_indices_text(missing);
+    if (!missing.empty()) queue_folder = WorkQueue::create_folder(folder.path()).string();
+  }
+  indices = broadcast_text(job.communicator, indices, 0, "trials to run");
+  queue_folder = broadcast_text(job.communicator, queue_folder, 0, "queue of trials");
+  return {.trials = indices.empty() ? std::vector<std::int64_t>() : parse_trial_indices(indices, count),
+          .queue_folder = queue_folder};
+}
+
+struct Failure {
+  int exit_code = 0;  // 0: none
+  std::string message;
+};
+
+// What is wrong with a trial, rather than with the job or its disk, does not end the sweep.
+Failure failure_of_trial(const std::exception& exception) {
+  const auto* error = dynamic_cast<const Error*>(&exception);
+  if (error == nullptr) return {static_cast<int>(ExitCode::internal), exception.what()};
+  const std::string hint = error->hint().empty() ? "" : fmt::format(" ({})", error->hint());
+  return {static_cast<int>(error->code()), error->what() + hint};
+}
+
+bool ends_the_sweep(const Failure& failure) {
+  switch (static_cast<ExitCode>(failure.exit_code)) {
+    case ExitCode::success:
+    case ExitCode::internal:
+    case ExitCode::configuration:
+    case ExitCode::data:
+    case ExitCode::model:
+    case ExitCode::numeric:
+    case ExitCode::device:
+      return false;
+    default:
+      return true;
+  }
+}
+
+// Collective. What the group's trial failed of: where one rank alone failed, the others learn it here. They may still
+// be in a collective of the trial: this call then ends that one with an error on all of them, after which all come
+// here.
+Failure failure_of_group(Communicator& group, const Failure& mine) {
+  const std::string text =
+      nlohmann::json{mine.exit_code, mine.message}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::vector<Bytes> texts;
+  for (int attempt = 0; texts.empty(); ++attempt) {
+    try {
+      texts = group.all_gather(std::as_bytes(std::span(text)), "how the trial ended");
+    } catch (const Error& error) {
+      if (error.code() != ExitCode::peer || attempt > 0) throw;
+    }
+  }
+  Failure failure;
+  for (const Bytes& bytes : texts) {
+    const auto json = nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()),
+                                            reinterpret_cast<const char*>(bytes.data()) + bytes.size());
+    const Failure other{json[0], json[1]};
+    const bool is_consequence = other.exit_code == static_cast<int>(ExitCode::peer);
+    if (other.exit_code != 0 && (failure.exit_code == 0 || !is_consequence)) failure = other;
+  }
+  return failure;
+}
+
+// What a group takes from the queue at once: one trial, or heads that are trained together.
+struct WorkItem {
+  std::vector<const Trial*> trials;
+  const HeadFamily* family = nullptr;  // null for a trial by itself
+};
+
+// The trials of one group of ranks.
+class Group {
+ public:
+  Group(const Job& job, Communicator& ranks, const SweepSpec& spec, const SweepFolder& folder, std::int64_t num_trials)
+      : job_(job), ranks_(ranks), spec_(spec), folder_(folder), num_trials_(num_trials) {
+    if (ranks.rank() == 0) writer_.emplace(folder.path());
+  }
+
+  // Takes items as long as there are any.
+  void run(const std::vector<WorkItem>& items, WorkQueue& queue) {
+    while (const std::optional<std::int64_t> taken = take(queue)) {
+      const WorkItem& item = items[static_cast<std::size_t>(*taken)];
+      if (item.family != nullptr) {
+        train_heads(
+            job_, *item.family, item.trials, spec_, folder_, *writer_,
+            [&](const TrialResult& result) { record(result); }, stop_);
+      } else {
+        run_trial(*item.trials.front());
+      }
+    }
+  }
+
+ private:
+  std::optional<std::int64_t> take(WorkQueue& queue) {
+    std::int64_t item = -1;
+    if (writer_ && !too_many_failures(spec_, read_results(folder_.path()))) item = queue.next().value_or(-1);
+    ranks_.broadcast(std::as_writable_bytes(std::span(&item, 1)), 0, "next trial");
+    return item < 0 ? std::nullopt : std::optional(item);
+  }
+
+  void run_trial(const Trial& trial) {
+    // Of many trials at once only the warnings are for the terminal.
+    const Log quiet(/*rank=*/1, /*world_size=*/1);
+    const Job trial_job{trial.config, ranks_, job_.launch, quiet, job_.num_threads};
+    TrialResult result;
+    Failure failure;
+    try {
+      result = without_trace(
+          [&] { return train_trial(trial_job, trial, spec_, folder_, writer_ ? &*writer_ : nullptr, stop_); });
+    } catch (const std::exception& exception) {
+      failure = failure_of_trial(exception);
+    }
+    failure = failure_of_group(ranks_, failure);
+    if (ends_the_sweep(failure)) {
+      throw Error(static_cast<ExitCode>(failure.exit_code), fmt::format("trial {}: {}", trial.index, failure.message),
+                  "what is recorded stays; the same command goes on with the trials that are missing");
+    }
+    if (failure.exit_code != 0) result = failed_trial(trial, failure.exit_code, failure.message);
+    if (writer_) record(result);
+  }
+
+  void record(const TrialResult& result) {
+    writer_->append(result);
+    print_progress(spec_, result, read_results(folder_.path()), num_trials_);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - leaderboard_written_ < std::chrono::seconds(10)) return;
+    leaderboard_written_ = now;
+    write_leaderboard(folder_.path(), spec_.metric);
+  }
+
+  const Job& job_;
+  Communicator& ranks_;
+  const SweepSpec& spec_;
+  const SweepFolder& folder_;
+  const std::int64_t num_trials_;
+  const StopToken stop_;
+  std::optional<ResultWriter> writer_;
+  std::chrono::steady_clock::time_point leaderboard_written_ = std::chrono::steady_clock::now();
+};
+
+// Families' batches, and then the trials that belong to none.
+std::vector<WorkItem> divide(const Job& job, const std::vector<const Trial*>& trials,
+                             const std::vector<std::unique_ptr<HeadFamily>>& families) {
+  std::vector<WorkItem> items;
+  std::set<const Trial*> in_families;
+  for (const auto& family : families) {
+    in_families.insert(family->trials.begin(), family->trials.end());
+    for (auto& batch : head_batches(*family, job.communicator)) items.push_back({std::move(batch), family.get()});
+  }
+  for (const Trial* trial : trials) {
+    if (!in_families.contains(trial)) items.push_back({{trial}, nullptr});
+  }
+  return items;
+}
+
+}  // namespace
+
+void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Trial>& trials) {
+  use_threads(job.num_threads);
+  const SweepSpec& spec = request.file->spec();
+  const SweepFolder folder(request.file->output_dir());
+  const int groups = num_groups(job.communicator, spec);
+  job.log.info("{}, {} of {}; ranks_per_trial = {} trains each trial data-parallel",
+               plural(std::ssize(trials), "trial"), plural(groups, "group"), plural(spec.ranks_per_trial, "rank"),
+               spec.ranks_per_trial > 1 ? spec.ranks_per_trial : std::max(2, job.communicator.world_size()));
+
+  const Work work = find_work(job, request, trials, folder);
+  if (!work.trials.empty()) {
+    std::vector<const Trial*> to_run;
+    for (const std::int64_t index : work.trials) to_run.push_back(&trials[static_cast<std::size_t>(index)]);
+    std::vector<std::unique_ptr<HeadFamily>> families;
+    if (spec.ranks_per_trial == 1) families = prepare_head_families(job, to_run);
+    for (const auto& family : families) {
+      job.log.info("{} on the same frozen features train their heads together",
+                   plural(std::ssize(family->trials), "trial"));
+    }
+    const std::vector<WorkItem> items = divide(job, to_run, families);
+    const int group = job.communicator.rank() / static_cast<int>(spec.ranks_per_trial);
+    const std::unique_ptr<Communicator> ranks = job.communicator.split(group, "groups of the sweep");
+    WorkQueue queue(work.queue_folder, std::ssize(items));
+    Group(job, *ranks, spec, folder, std::ssize(trials)).run(items, queue);
+    // From here on nobody waits for anybody: the group that is done last speaks for all.
+    if (ranks->rank() != 0 || !queue.leave(group, groups)) return;
+  } else if (job.communicator.rank() != 0) {
+    return;
+  }
+  print_summary(spec, folder, std::ssize(trials));
+}
+
+}  // namespace bertdist

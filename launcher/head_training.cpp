@@ -1,0 +1,199 @@
+#include "head_training.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "base/error.h"
+#include "model_setup.h"
+#include "report/run_log.h"
+#include "torch_setup.h"
+#include "train/head_batch.h"
+#include "trial_training.h"
+
+namespace bertdist {
+
+namespace {
+
+// What the features, the rows and the place of a trial depend on: all options but those of the head's training.
+std::string family_key(Config config) {
+  const Config defaults;
+  config.output_dir.clear();
+  config.classifier_dropout = defaults.classifier_dropout;
+  config.per_device_train_batch_size = defaults.per_device_train_batch_size;
+  config.global_batch_size = defaults.global_batch_size;
+  config.gradient_accumulation_steps = defaults.gradient_accumulation_steps;
+  config.num_train_epochs = defaults.num_train_epochs;
+  config.max_steps = defaults.max_steps;
+  config.learning_rate = defaults.learning_rate;
+  config.lr_scheduler_type = defaults.lr_scheduler_type;
+  config.warmup_steps = defaults.warmup_steps;
+  config.warmup_ratio = defaults.warmup_ratio;
+  config.weight_decay = defaults.weight_decay;
+  config.adam_beta1 = defaults.adam_beta1;
+  config.adam_beta2 = defaults.adam_beta2;
+  config.adam_epsilon = defaults.adam_epsilon;
+  config.max_grad_norm = defaults.max_grad_norm;
+  config.label_smoothing_factor = defaults.label_smoothing_factor;
+  config.early_stopping_patience = defaults.early_stopping_patience;
+  // The seed draws the validation rows too, where there is no file of them.
+  if (config.validation_split == 0) config.seed = defaults.seed;
+  return to_toml(config);
+}
+
+bool may_leave_a_head(const Config& config) {
+  using Kind = Config::Freeze::Kind;
+  const Kind kind = config.freeze.kind;
+  return !config.frozen_dropout &&
+         (kind == Kind::base_except_pooler || kind == Kind::first_layers || kind == Kind::patterns);
+}
+
+// Bytes of the last cache that cores share; a common size where the system does not tell.
+std::int64_t shared_cache_size() {
+  const long size = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return size > 0 ? size : 32L << 20;
+}
+
+// Records what a head did since it was last asked.
+class HeadLog {
+ public:
+  HeadLog(const Trial& trial, const std::filesystem::path& sweep_folder)
+      : log_(prepare_trial_folder(trial, sweep_folder)) {}
+
+  void append_new(const TrainerState& state) {
+    for (; num_logged_ < state.log_history.size(); ++num_logged_) log_.append(state.log_history[num_logged_]);
+  }
+
+ private:
+  RunLog log_;
+  std::size_t num_logged_ = 0;
+};
+
+}  // namespace
+
+std::vector<std::unique_ptr<HeadFamily>> prepare_head_families(const Job& job,
+                                                               const std::vector<const Trial*>& trials) {
+  std::map<std::string, std::vector<const Trial*>> by_key;
+  for (const Trial* trial : trials) {
+    if (may_leave_a_head(trial->config)) by_key[family_key(trial->config)].push_back(trial);
+  }
+  std::vector<std::unique_ptr<HeadFamily>> families;
+  for (auto& [key, members] : by_key) {
+    if (members.size() < 2) continue;
+    const Config& config = members.front()->config;
+    const Job first{config, job.communicator, job.launch, job.log, job.num_threads};
+    ModelSource source = open_model_source(config);
+    const TokenCaches caches = open_caches(prepare_caches(first, source, known_labels(config, source.config)));
+    BertForSequenceClassification model = load_model(first, source.folder, caches.labels.names());
+    apply_freezing(model, freeze_spec(config), config.frozen_dropout);
+    if (!HeadBatch::can_train(model)) continue;
+    auto family = std::make_unique<HeadFamily>(HeadFamily{.trials = std::move(members),
+                                                          .source = std::move(source),
+                                                          .label_names = caches.labels.names(),
+                                                          .splits = select_rows(config, caches),
+                                                          .model = std::move(model),
+                                                          .train = {},
+                                                          .validation = {}});
+    const FrozenPassOptions frozen_pass = frozen_pass_options(first);
+    family->train.emplace(family->model, *family->splits.train, frozen_pass, job.communicator, job.log);
+    family->validation.emplace(family->model, *family->splits.validation, frozen_pass, job.communicator, job.log);
+    if (family->train->keeps_cls_features() && family->validation->keeps_cls_features()) {
+      families.push_back(std::move(family));
+    }
+  }
+  return families;
+}
+
+std::vector<std::vector<const Trial*>> head_batches(const HeadFamily& family, const Communicator& communicator) {
+  const std::int64_t hidden = family.model.config().hidden_size;
+  // Weights, gradients and AdamW's two moments are touched in each step.
+  const std::int64_t head_bytes = 4 * 4 * hidden * (hidden + family.model.config().num_labels());
+  const std::int64_t cached = shared_cache_size() / communicator.local_world_size() / head_bytes / 2;
+  const std::int64_t share = (std::ssize(family.trials) + communicator.world_size() - 1) / communicator.world_size();
+  const std::int64_t most = std::clamp<std::int64_t>(cached, 1, share);
+
+  // Those that take as many steps stay together to the end; the longest first, so that no rank ends long after others.
+  const auto order = [&](const Trial* trial) {
+    const std::int64_t batch_size = global_batch_size(trial->config, 1);
+    const std::int64_t steps_per_epoch = num_steps_per_epoch(family.splits.train->size(), batch_size);
+    return std::tuple(-num_training_steps(trial->config, steps_per_epoch), batch_size, trial->index);
+  };
+  std::vector<const Trial*> sorted = family.trials;
+  std::sort(sorted.begin(), sorted.end(), [&](const Trial* a, const Trial* b) { return order(a) < order(b); });
+  std::map<std::int64_t, std::vector<const Trial*>> open;  // by batch size
+  std::vector<std::vector<const Trial*>> batches;
+  for (const Trial* trial : sorted) {
+    std::vector<const Trial*>& batch = open[global_batch_size(trial->config, 1)];
+    batch.push_back(trial);
+    if (std::ssize(batch) == most) batches.push_back(std::exchange(batch, {}));
+  }
+  for (auto& [batch_size, batch] : open) {
+    if (!batch.empty()) batches.push_back(std::move(batch));
+  }
+  return batches;
+}
+
+void train_heads(const Job& job, const HeadFamily& family, const std::vector<const Trial*>& trials,
+                 const SweepSpec& spec, const SweepFolder& folder, ResultWriter& writer,
+                 const std::function<void(const TrialResult&)>& record, const StopToken& stop) {
+  const auto start_time = std::chrono::steady_clock::now();
+  const auto load = [&](const Config& config) {
+    const Log quiet(/*rank=*/1, /*world_size=*/1);
+    return load_model({config, job.communicator, job.launch, quiet, job.num_threads}, family.source.folder,
+                      family.label_names);
+  };
+  // A new classifier is drawn from the seed; pooler and all else are the same for all.
+  std::map<std::int64_t, BertForSequenceClassification> by_seed;
+  std::vector<HeadBatch::Start> starts;
+  std::vector<std::unique_ptr<HeadLog>> logs;
+  for (const Trial* trial : trials) {
+    const bool is_familys = trial->config.seed == family.trials.front()->config.seed;
+    if (!is_familys && !by_seed.contains(trial->config.seed)) by_seed.emplace(trial->config.seed, load(trial->config));
+    starts.push_back({&trial->config, is_familys ? &family.model : &by_seed.at(trial->config.seed)});
+    logs.push_back(std::make_unique<HeadLog>(*trial, folder.path()));
+  }
+  HeadBatch heads(starts, *family.train, *family.validation);
+  by_seed.clear();
+
+  std::vector<std::int64_t> num_evaluations(trials.size());
+  std::vector<bool> stopped(trials.size());
+  while (const std::optional<HeadBatch::Event> event = heads.advance(job.communicator.progress())) {
+    const Trial& trial = *trials[event->head];
+    if (const auto signal = stop.signal()) {
+      throw Error(ExitCode::preempted, fmt::format("stopped by {} while trial {} was trained", *signal, trial.index));
+    }
+    if (event->kind == HeadBatch::Event::Kind::failed) {
+      record(failed_trial(trial, static_cast<int>(ExitCode::numeric), event->error));
+      continue;
+    }
+    const std::optional<double> metric = metric_value(event->evaluation->metrics, spec.metric.name);
+    if (event->kind == HeadBatch::Event::Kind::evaluated) {
+      writer.append_evaluation(trial.index, ++num_evaluations[event->head], metric);
+      if (!heads.is_over(event->head) && ends_early(spec, folder, trial.index)) {
+        stopped[event->head] = true;
+        heads.stop(event->head);
+      }
+      continue;
+    }
+    logs[event->head]->append_new(heads.state(event->head));
+    const double runtime = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_time).count();
+    const TrainResult train{.train_loss = heads.train_loss(event->head),
+                            .train_runtime = runtime / static_cast<double>(trials.size()),
+                            .state = heads.state(event->head)};
+    const TrialResult result{.trial = trial.index,
+                             .state = stopped[event->head] ? TrialResult::State::stopped : TrialResult::State::finished,
+                             .metric = metric,
+                             .details = trial_details(trial, train, *event->evaluation, /*world_size=*/1)};
+    keep_model(trial, result, spec, folder, family.source.folder, train.state, [&](const auto& use) {
+      BertForSequenceClassification model = load(trial.config);
+      heads.copy_to(event->head, model);
+      use(model);
+    });
+    record(result);
+  }
+}
+
+}  // namespace bertdist

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace bertdist {
+
+// Hands the items 0 ... num_items - 1 out to the processes of one job, each to one of them, in order: whoever is free
+// takes the next. All it needs is a folder that they share: taking an item is creating a folder, which succeeds once.
+// (A counter in an MPI window would make a free process wait until the one that holds the window calls MPI again.)
+class WorkQueue {
+ public:
+  // A folder for a new queue within `parent`; for one process, which tells the others.
+  static std::filesystem::path create_folder(const std::filesystem::path& parent);
+
+  WorkQueue(std::filesystem::path folder, std::int64_t num_items) : folder_(std::move(folder)), num_items_(num_items) {}
+
+  // Nothing once all items are taken. Throws Error(output).
+  std::optional<std::int64_t> next();
+
+  // To be called once by each of `num_takers` when it takes no more. True for the last of them, which removes the
+  // folder.
+  bool leave(int taker, int num_takers);
+
+ private:
+  bool create(const std::string& name) const;
+
+  std::filesystem::path folder_;
+  std::int64_t num_items_;
+  std::int64_t position_ = 0;
+};
+
+}  // namespace bertdist

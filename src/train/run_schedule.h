@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+
+#include "config/config.h"
+#include "optim/lr_scheduler.h"
+
+namespace bertdist {
+
+// When a run does what, as pure functions of its configuration.
+
+// Rows of one optimiser step over all ranks and accumulation steps.
+std::int64_t global_batch_size(const Config& config, int world_size);
+std::int64_t num_steps_per_epoch(std::int64_t num_rows, std::int64_t global_batch_size);
+std::int64_t num_training_steps(const Config& config, std::int64_t steps_per_epoch);
+LearningRateSchedule learning_rate_schedule(const Config& config, std::int64_t num_training_steps);
+
+struct RunLength {
+  std::int64_t steps_per_epoch = 1;
+  std::int64_t max_steps = 1;
+
+  double epoch(std::int64_t step) const { return static_cast<double>(step) / static_cast<double>(steps_per_epoch); }
+  // Whether what happens by `strategy`, by steps every so many, happens once `step` steps are done.
+  bool is_due(Config::Strategy strategy, std::int64_t every, std::int64_t step) const;
+};
+
+}  // namespace bertdist

@@ -1,0 +1,158 @@
+// What is recorded survives writers that are killed or come together, and the queue gives each item to one taker.
+
+#include "sweep/results.h"
+
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+
+#include "sweep/sweep_folder.h"
+#include "sweep/work_queue.h"
+
+namespace bertdist {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using State = TrialResult::State;
+
+class ResultsTest : public testing::Test {
+ protected:
+  ResultsTest() {
+    std::string pattern = (fs::temp_directory_path() / "bertdist_sweep_XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~ResultsTest() override { fs::remove_all(folder_); }
+
+  static TrialResult result(std::int64_t trial, State state, std::optional<double> metric = {}) {
+    return {.trial = trial, .state = state, .metric = metric, .details = {{"parameters", {{"seed", trial}}}}};
+  }
+  // Runs `work` in `count` processes at once.
+  template <typename Work>
+  static void in_processes(int count, Work work) {
+    for (int process = 0; process < count; ++process) {
+      if (fork() != 0) continue;
+      work(process);
+      _exit(0);
+    }
+    for (int status = 0; wait(&status) > 0;) EXPECT_EQ(status, 0);
+  }
+
+  fs::path folder_;
+  SweepSpec::Metric maximize_{.name = "accuracy", .maximize = true};
+};
+
+TEST_F(ResultsTest, LeaderboardIsByMetricThenNumberAndLeavesFailuresOut) {
+  ResultWriter writer(folder_);
+  writer.append(result(3, State::finished, 0.5));
+  writer.append(result(1, State::stopped, 0.5));
+  writer.append(result(2, State::failed));
+  writer.append(result(0, State::finished));
+  writer.append(result(4, State::finished, 0.9));
+  const SweepResults results = read_results(folder_);
+  std::vector<std::int64_t> order;
+  for (const TrialResult& place : results.leaderboard(maximize_)) order.push_back(place.trial);
+  EXPECT_THAT(order, ElementsAre(4, 1, 3, 0));
+  EXPECT_EQ(results.num_failed(), 1);
+  EXPECT_EQ(result_rows(results, maximize_).back()["trial"], 2);
+}
+
+TEST_F(ResultsTest, WhatFinishedCountsMoreThanAFailureBeforeOrAfter) {
+  ResultWriter writer(folder_);
+  writer.append(result(0, State::failed));
+  writer.append(result(0, State::finished, 0.5));
+  writer.append(result(0, State::failed));
+  EXPECT_EQ(read_results(folder_).trials.at(0).state, State::finished);
+}
+
+TEST_F(ResultsTest, ATornLineIsCountedAndTheOthersStay) {
+  {
+    ResultWriter writer(folder_);
+    writer.append(result(0, State::finished, 0.5));
+    writer.append_evaluation(1, 1, 0.25);
+    writer.append(result(1, State::finished, 0.5));
+  }
+  const fs::path file = fs::directory_iterator(folder_)->path();
+  std::ifstream stream(file);
+  const std::string text(std::istreambuf_iterator<char>(stream), {});
+  const std::size_t last_line = text.rfind('\n', text.size() - 2) + 1;
+  for (std::size_t size = text.size() - 2; size > last_line; size -= std::min<std::size_t>(7, size - last_line)) {
+    fs::resize_file(file, size);
+    const SweepResults results = read_results(folder_);
+    EXPECT_TRUE(results.trials.contains(0));
+    EXPECT_FALSE(results.trials.contains(1));
+    EXPECT_EQ(results.num_damaged_lines, 1);
+  }
+}
+
+TEST_F(ResultsTest, WritersAtTheSameTimeLoseNothing) {
+  in_processes(8, [&](int process) {
+    ResultWriter writer(folder_);
+    for (int i = 0; i < 25; ++i) {
+      writer.append(result(25 * process + i, State::finished, 0.001 * (25 * process + i)));
+      if (i % 5 == 0) write_leaderboard(folder_, maximize_);
+    }
+    write_leaderboard(folder_, maximize_);
+  });
+  EXPECT_EQ(read_results(folder_).trials.size(), 200u);
+  std::ifstream leaderboard(folder_ / "leaderboard.csv");
+  EXPECT_EQ(std::count(std::istreambuf_iterator<char>(leaderboard), {}, '\n'), 201);
+}
+
+TEST_F(ResultsTest, CurvesAreByEvaluationAndBeginAgainWithTheTrial) {
+  ResultWriter writer(folder_);
+  writer.append_evaluation(5, 1, 0.1);
+  writer.append_evaluation(5, 2, {});
+  EXPECT_THAT(read_results(folder_).curves.at(5), ElementsAre(std::optional(0.1), std::nullopt));
+  writer.append_evaluation(5, 1, 0.3);
+  EXPECT_THAT(read_results(folder_).curves.at(5), ElementsAre(std::optional(0.3)));
+}
+
+TEST_F(ResultsTest, EachItemOfAQueueIsTakenOnceAndOneTakerIsTheLast) {
+  const fs::path queue_folder = WorkQueue::create_folder(folder_);
+  in_processes(6, [&](int process) {
+    WorkQueue queue(queue_folder, 50);
+    std::ofstream taken(folder_ / ("taken-" + std::to_string(process)));
+    while (const auto item = queue.next()) taken << *item << "\n";
+    taken.close();
+    if (queue.leave(process, 6)) std::ofstream(folder_ / "last", std::ios::app) << process << "\n";
+  });
+  std::multiset<int> items;
+  for (int process = 0; process < 6; ++process) {
+    std::ifstream taken(folder_ / ("taken-" + std::to_string(process)));
+    items.insert(std::istream_iterator<int>(taken), {});
+  }
+  EXPECT_EQ(items.size(), 50u);
+  EXPECT_EQ(std::set<int>(items.begin(), items.end()).size(), 50u);
+  std::ifstream last(folder_ / "last");
+  EXPECT_EQ(std::count(std::istreambuf_iterator<char>(last), {}, '\n'), 1);
+  EXPECT_FALSE(fs::exists(queue_folder));
+}
+
+TEST_F(ResultsTest, TheBestIsTheSameInAnyOrder) {
+  const SweepFolder folder(folder_);
+  in_processes(6, [&](int process) {
+    const std::int64_t trial = 5 - process;
+    folder.offer_best(maximize_, result(trial, State::finished, trial >= 2 ? 0.5 : 0.4),
+                      [&](const fs::path& target) { std::ofstream(target / "model") << trial; });
+  });
+  std::ifstream model(folder_ / "best" / "model");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(model), {}), "2");
+}
+
+TEST_F(ResultsTest, MissingTrials) {
+  ResultWriter writer(folder_);
+  writer.append(result(1, State::finished, 0.5));
+  writer.append(result(2, State::failed));
+  EXPECT_THAT(missing_trials(read_results(folder_), {0, 1, 2, 3}, false), ElementsAre(0, 3));
+  EXPECT_THAT(missing_trials(read_results(folder_), {1, 2, 3}, true), ElementsAre(2, 3));
+}
+
+}  // namespace
+}  // namespace bertdist
