@@ -254,8 +254,10 @@ Options machine_options() {
       optional_integer_option({"num_threads", section, kAllCommands, "Threads of one rank."}, &Config::num_threads,
                               between(1, 1024))
           .defaults_to("the rank's share of the host's cores"),
-      number_option({"comm_timeout_s", section, kReads, "Seconds without a sign of progress from a rank that others wait for, after which the job is ended."},
-                    &Config::comm_timeout_s, above(0)),
+      number_option(
+          {"comm_timeout_s", section, kReads,
+           "Seconds without a sign of progress from a rank that others wait for, after which the job is ended."},
+          &Config::comm_timeout_s, above(0)),
   };
 }
 

@@ -28,16 +28,26 @@ def test_every_command(cluster, project):
     job = None
     for command in "".join(shell_blocks()).splitlines():
         words = shlex.split(command)
-        if words[0] == "scancel":
+        if words[0] == "export":
+            cluster.run("scancel", job)  # the long training: the sweeps begin here
+            job = None
+        elif words[0] == "scancel":
             wait_until(lambda: trains(project / f"bertdist-{job}.log", "" if "--batch" in words else "RESTART_COUNT 1"),
                        lambda: cluster.job(job))
         elif job and words[0] != "squeue":
             assert cluster.wait_for_state(job, "COMPLETED", "CANCELLED", "FAILED") != "FAILED", command
         command = re.sub(r"\b12$", str(job), command)
-        done = cluster.run("bash", "-c", command, cwd=project, env=submission_environment())
-        if "sbatch" in words:
-            job = re.fullmatch(r"Submitted batch job (\d+)\n", done.stdout)[1]
-    cluster.run("scancel", job)
+        # As `export PATH=$PWD/bin:$PATH` leaves it for the commands after it.
+        environment = submission_environment(PATH=f"{project / 'bin'}:{cluster.environment['PATH']}")
+        done = cluster.run("bash", "-c", command, cwd=project, env=environment)
+        submitted = re.search(r"Submitted batch job (\d+)\n", done.stdout)
+        if submitted and "sweep" in words:
+            array = submitted[1]
+            wait_until(lambda: not cluster.run("squeue", "--noheader", "--jobs", array, check=False).stdout, cluster.logs)
+        elif submitted:
+            job = submitted[1]
+    status = cluster.run("bin/bertdist", "sweep", "status", "runs/sweep", cwd=project).stdout
+    assert "12 trials: 12 finished" in status
     for folder in ("quickstart", "two_nodes", "srun"):
         assert (project / "runs" / folder / "test_results.json").exists()
     assert (project / "runs" / "quickstart" / "model.safetensors").read_bytes() == (
