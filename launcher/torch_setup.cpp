@@ -16,15 +16,23 @@ void use_threads(int num_threads) {
   at::set_num_threads(num_threads);
 }
 
-at::ScalarType forward_dtype(const Job& job) {
-  if (job.config.dtype != "auto") return job.config.dtype == "float32" ? at::kFloat : at::kBFloat16;
+namespace {
+
+at::ScalarType frozen_dtype(const Job& job) {
+  if (job.config.dtype != "auto") return inference_dtype(job.config);
   std::int64_t lacking = processor_multiplies_bfloat16() ? 0 : 1;
   job.communicator.all_reduce(buffer_of(std::span(&lacking, 1)), ReduceOp::max, "processors without bfloat16");
   return lacking == 0 ? at::kBFloat16 : at::kFloat;
 }
 
+}  // namespace
+
+at::ScalarType inference_dtype(const Config& config) {
+  return config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
 FrozenPassOptions frozen_pass_options(const Job& job) {
-  return {.dtype = forward_dtype(job),
+  return {.dtype = frozen_dtype(job),
           .cache_dir = job.config.token_cache_dir,
           .max_cache_bytes = 1e9 * job.config.feature_cache_max_gb};
 }

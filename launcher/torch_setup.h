@@ -11,10 +11,10 @@ namespace bertdist {
 // How many threads libtorch's operators use in this process.
 void use_threads(int num_threads);
 
-// Collective. What the configuration's `dtype` means on these ranks' processors: float32 or bfloat16. "auto" is
-// bfloat16 where every rank's processor has instructions for it.
-at::ScalarType forward_dtype(const Job& job);
-// Collective, as forward_dtype is.
+// Of a model that is not trained: under "auto" float32, so that its logits are those of other programs.
+at::ScalarType inference_dtype(const Config& config);
+// Collective. Of layers that a training leaves as they are: under "auto" bfloat16 where every rank's processor has
+// instructions for it.
 FrozenPassOptions frozen_pass_options(const Job& job);
 
 // What `function` returns. libtorch's errors carry a trace of its own stack, which tells a user nothing: they come out

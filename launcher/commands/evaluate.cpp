@@ -13,7 +13,7 @@ namespace bertdist {
 void run_evaluate(const Job& job) {
   use_threads(job.num_threads);
   const Config& config = job.config;
-  const at::ScalarType dtype = forward_dtype(job);
+  const at::ScalarType dtype = inference_dtype(config);
   const ModelSource source = open_model_source(config);
   const BertForSequenceClassification model = load_trained_model(source.folder);
 

@@ -24,7 +24,7 @@ void run_predict(const Job& job) {
                                          .truncation_strategy = truncation_strategy(config),
                                          .skip_bad_rows = config.on_bad_row == Config::BadRow::skip,
                                          .max_samples = config.max_predict_samples.value_or(-1),
-                                         .dtype = forward_dtype(job)},
+                                         .dtype = inference_dtype(config)},
                                         job.communicator, job.log);
   if (!config.output_file.empty()) job.log.info("{} predictions in '{}'", num_rows, config.output_file);
 }

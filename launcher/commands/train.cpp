@@ -27,17 +27,19 @@ std::string host_name() {
   return name;
 }
 
-void announce_ranks(const Job& job, at::ScalarType dtype) {
+void announce_ranks(const Job& job, at::ScalarType frozen_dtype) {
   const std::string host = host_name();
   std::set<std::string> hosts;
   for (const Bytes& name : job.communicator.all_gather(std::as_bytes(std::span(host)), "host names")) {
     hosts.emplace(reinterpret_cast<const char*>(name.data()), name.size());
   }
   const int world_size = job.communicator.world_size();
+  const bool frozen_layers_run_apart =
+      job.config.freeze.kind != Config::Freeze::Kind::none && !job.config.frozen_dropout;
   job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, float32{} on the CPU", BERTDIST_VERSION,
                world_size, world_size == 1 ? "" : "s", hosts.size(), hosts.size() == 1 ? "" : "s", *hosts.begin(),
                job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name(),
-               dtype == at::kBFloat16 ? ", frozen layers bfloat16," : "");
+               frozen_layers_run_apart && frozen_dtype == at::kBFloat16 ? ", frozen layers bfloat16," : "");
   if (const std::string launch = describe(job.launch); !launch.empty()) job.log.info("{}", launch);
   if (job.launch.slurm && job.launch.slurm->num_tasks > world_size) {
     job.log.info("SLURM has room for {} tasks in this job: mpirun, or srun --mpi=pmix, starts one rank on each",

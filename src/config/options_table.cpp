@@ -245,9 +245,9 @@ Options machine_options() {
   constexpr auto section = "Machine";
   return {
       word_option({"dtype", section, kComputes,
-                   "The matrix products' numbers wherever no gradient is needed: in frozen layers, and in the whole "
-                   "model when it evaluates or predicts without training. auto is bfloat16 where the processor has "
-                   "instructions for it, otherwise float32. What is trained is float32."},
+                   "The numbers of matrix products where no gradient is needed; what is trained is float32. auto: "
+                   "bfloat16 in a training's frozen layers where the processor has instructions for it, otherwise "
+                   "float32, and float32 in evaluate and predict."},
                   &Config::dtype, {"auto", "float32", "bfloat16"}, {"float16", "bf16", "fp16"}),
       word_option({"device", section, kComputes, "Where the model runs; auto takes what is there."}, &Config::device,
                   {"auto", "cpu"}, {"cuda"}),
