@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "data/split.h"
+#include "train/operator_threads.h"
 #include "train/tensor_bytes.h"
 
 namespace bertdist {
@@ -150,6 +151,14 @@ const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {
   return *plan_;
 }
 
+// A head's step takes microseconds: to wake threads for each of its operators costs more than they save, and far more
+// where other programs use the cores too.
+int Trainer::threads_of_step(std::int64_t num_rows) const {
+  constexpr std::int64_t kSmallStep = 100'000'000;  // floating-point operations
+  const bool is_small = 6 * num_rows * parameters_.num_elements() < kSmallStep;
+  return train_forward_.keeps_cls_features() && is_small ? 1 : identity_.num_threads;
+}
+
 Trainer::StepResult Trainer::train_step(std::int64_t step) {
   const TrainPlan& plan = plan_of_epoch(step / steps_per_epoch_);
   const std::int64_t step_of_epoch = step % steps_per_epoch_;
@@ -157,6 +166,7 @@ Trainer::StepResult Trainer::train_step(std::int64_t step) {
   const auto rows = plan.rows(step_of_epoch, communicator_.rank());
   const auto global_count = static_cast<std::int64_t>(global_rows.size());
 
+  const OperatorThreads threads(threads_of_step(std::ssize(rows)));
   communicator_.progress().set_step(step + 1);
   communicator_.progress().enter("forward and backward");
   parameters_.zero_gradients();

@@ -83,6 +83,7 @@ class Trainer {
   void check_ranks_agree() const;
   const TrainPlan& plan_of_epoch(std::int64_t epoch);
 
+  int threads_of_step(std::int64_t num_rows) const;
   StepResult train_step(std::int64_t step);
   double forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
   [[noreturn]] void fail_not_finite(std::int64_t step, std::span<const std::int64_t> indices, const StepResult& result);
