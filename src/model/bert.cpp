@@ -171,9 +171,13 @@ at::Tensor BertForSequenceClassification::logits(const BertInput& input, const s
   return head_logits(cls_hidden(input, dropout, frozen_output), input.row_ids, dropout);
 }
 
-void BertForSequenceClassification::save_pretrained(const std::filesystem::path& folder, Progress* progress) const {
+void BertForSequenceClassification::save_config(const std::filesystem::path& folder) const {
   const std::string config = config_.to_json().dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
   write_file_atomically(folder / "config.json", config + "\n");
+}
+
+void BertForSequenceClassification::save_pretrained(const std::filesystem::path& folder, Progress* progress) const {
+  save_config(folder);
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const NamedParameter& parameter : parameters_) tensors.emplace_back(parameter.name, parameter.tensor);
   save_safetensors(folder / "model.safetensors", tensors, progress);

@@ -99,6 +99,7 @@ class BertForSequenceClassification {
   // Writes config.json and model.safetensors, readable by transformers, into a folder that exists; `progress` may be
   // null where no other rank waits. Throws Error(output).
   void save_pretrained(const std::filesystem::path& folder, Progress* progress = nullptr) const;
+  void save_config(const std::filesystem::path& folder) const;  // config.json alone
 
  private:
   struct Linear {

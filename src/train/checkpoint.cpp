@@ -14,6 +14,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "model/safetensors.h"
+#include "train/checkpoint_weights.h"
 
 namespace bertdist {
 namespace fs = std::filesystem;
@@ -161,7 +162,9 @@ void CheckpointStore::save(const BertForSequenceClassification& model, const Ada
                            Progress* progress) const {
   AtomicDirectory directory(path_of(state.global_step));
   const fs::path& folder = directory.temporary_path();
-  model.save_pretrained(folder, progress);
+  std::set<std::string> trained;
+  for (const FlatParameters::Slice& slice : parameters.slices()) trained.insert(slice.name);
+  save_checkpoint_weights(model, trained, folder, newest_on_top_of(identity.frozen_weights), progress);
   copy_tokenizer(tokenizer_folder_, folder);
   name_max_length(folder, model.config().max_position_embeddings);
   save_optimizer(folder, optimizer, parameters, progress);
@@ -200,6 +203,17 @@ std::vector<fs::path> CheckpointStore::newest_first() const {
   std::vector<fs::path> paths;
   for (const auto& [step, path] : complete_checkpoints()) paths.insert(paths.begin(), path);
   return paths;
+}
+
+fs::path CheckpointStore::newest_on_top_of(const std::string& frozen_weights) const {
+  for (const fs::path& checkpoint : newest_first()) {
+    try {
+      if (load_run_identity(checkpoint).frozen_weights == frozen_weights) return checkpoint;
+    } catch (const Error&) {
+      continue;  // damaged: nothing to share with it
+    }
+  }
+  return {};
 }
 
 void CheckpointStore::rotate(std::int64_t save_total_limit, const std::string& best_model_checkpoint) const {
@@ -271,7 +285,7 @@ RunIdentity load_run_identity(const fs::path& checkpoint) {
 }
 
 void load_parameters(const fs::path& checkpoint, FlatParameters& parameters) {
-  const SafetensorsFile file(checkpoint / "model.safetensors");
+  const SafetensorsFile file(trained_weights_file(checkpoint));
   for (const FlatParameters::Slice& slice : parameters.slices()) {
     load_slice(file, slice.name, parameters.values(), slice);
   }

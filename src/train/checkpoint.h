@@ -39,7 +39,8 @@ class CheckpointStore {
   const std::filesystem::path& output_dir() const { return output_dir_; }
   std::filesystem::path path_of(std::int64_t step) const;  // output_dir/checkpoint-<step>
 
-  // `progress` may be null where no other rank waits.
+  // Frozen weights are shared with the checkpoints that the folder already holds. `progress` may be null where no other
+  // rank waits.
   void save(const BertForSequenceClassification& model, const AdamW& optimizer, const FlatParameters& parameters,
             const TrainerState& state, const RunIdentity& identity, Progress* progress = nullptr) const;
   // The model and the run's history, without what resuming needs, into output_dir itself.
@@ -60,6 +61,7 @@ class CheckpointStore {
 
  private:
   std::vector<std::pair<std::int64_t, std::filesystem::path>> complete_checkpoints() const;  // by rising step
+  std::filesystem::path newest_on_top_of(const std::string& frozen_weights) const;           // empty: there is none
 
   std::filesystem::path output_dir_;
   std::filesystem::path tokenizer_folder_;

@@ -81,6 +81,68 @@ TEST_F(CheckpointTest, GivesBackEveryBit) {
   EXPECT_EQ(load_run_identity(checkpoint).num_threads, 3);
 }
 
+class FrozenCheckpointTest : public CheckpointTest {
+ protected:
+  static std::vector<TrainableParameter> classifier(BertForSequenceClassification& model) {
+    std::vector<TrainableParameter> parameters;
+    for (NamedParameter& parameter : model.parameters()) {
+      if (parameter.name.starts_with("classifier.")) parameters.push_back({parameter.name, parameter.tensor});
+    }
+    return parameters;
+  }
+  void save_head(std::int64_t step, const std::string& frozen_weights) {
+    TrainerState state;
+    state.global_step = step;
+    RunIdentity identity = identity_;
+    identity.frozen_weights = frozen_weights;
+    head_.values().fill_(static_cast<double>(step));
+    store_.save(head_model_, head_optimizer_, head_, state, identity);
+  }
+  fs::path frozen_shard(std::int64_t step) const { return store_.path_of(step) / "model-00001-of-00002.safetensors"; }
+  // Every parameter of the model that the folder gives is the saved one.
+  void expect_loads(std::int64_t step) {
+    LoadReport report;
+    auto loaded = BertForSequenceClassification::from_pretrained(store_.path_of(step), {}, report);
+    EXPECT_TRUE(report.initialized.empty() && report.unused.empty());
+    head_.values().fill_(static_cast<double>(step));
+    for (std::size_t i = 0; i < loaded.parameters().size(); ++i) {
+      EXPECT_TRUE(at::equal(loaded.parameters()[i].tensor, head_model_.parameters()[i].tensor));
+    }
+  }
+
+  BertForSequenceClassification head_model_ = BertForSequenceClassification::from_config(small_config(), 3);
+  FlatParameters head_{classifier(head_model_)};
+  AdamW head_optimizer_{head_, {}};
+};
+
+TEST_F(FrozenCheckpointTest, FrozenWeightsAreStoredOnce) {
+  for (const int step : {1, 2, 3}) save_head(step, "w");
+  EXPECT_EQ(fs::hard_link_count(frozen_shard(1)), 3);
+  EXPECT_TRUE(fs::equivalent(frozen_shard(1), frozen_shard(3)));
+  store_.rotate(1, "");
+  EXPECT_FALSE(fs::exists(store_.path_of(1)));
+  expect_loads(3);
+
+  auto other = BertForSequenceClassification::from_config(small_config(), 2);
+  FlatParameters parameters(classifier(other));
+  load_parameters(store_.path_of(3), parameters);
+  EXPECT_TRUE(at::equal(parameters.values(), head_.values()));
+}
+
+TEST_F(FrozenCheckpointTest, OtherFrozenWeightsAreWritten) {
+  save_head(1, "w");
+  save_head(2, "v");
+  EXPECT_EQ(fs::hard_link_count(frozen_shard(1)), 1);
+  expect_loads(2);
+}
+
+TEST_F(FrozenCheckpointTest, ADamagedShardIsNotPassedOn) {
+  save_head(1, "w");
+  fs::resize_file(frozen_shard(1), fs::file_size(frozen_shard(1)) - 9);
+  save_head(2, "w");
+  expect_loads(2);
+}
+
 TEST_F(CheckpointTest, TheHighestStepThatIsCompleteIsTheNewest) {
   EXPECT_TRUE(store_.newest_first().empty());
   save(9);
