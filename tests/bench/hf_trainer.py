@@ -2,11 +2,17 @@
 """The tutorial's job as Hugging Face Trainer does it, to stand beside bertdist's: pooler and classifier of a BERT are
 trained on a CSV file, evaluated each epoch on a second and at the end on a third one.
 
-usage: tests/bench/hf_trainer.py MODEL TRAIN.csv EVAL.csv FINAL.csv [--label_column labels] [--epochs 10] [--seed 42]
+usage: tests/bench/hf_trainer.py MODEL TRAIN.csv EVAL.csv FINAL.csv [--tuned]
+           [--freeze none|base_except_pooler|K] [--epochs 10] [--max_steps N] [--train_only] [--label_column labels]
+
+--freeze K freezes the embeddings and the first K layers; --train_only neither evaluates nor saves.
+
+--tuned is what an expert sets: length grouping, bf16, evaluation batches of 64, one checkpoint kept.
 """
 
 import argparse
 import csv
+import re
 import resource
 import tempfile
 import time
@@ -40,6 +46,13 @@ def metrics(prediction) -> dict[str, float]:
     return {"accuracy": accuracy_score(labels, logits.argmax(-1)), "auc": roc_auc_score(labels, scores[:, 1])}
 
 
+def is_frozen(name: str, freeze: str) -> bool:
+    if not freeze.isdigit():
+        return freeze != "none" and "pooler" not in name
+    layer = re.match(r"encoder\.layer\.(\d+)\.", name)
+    return name.startswith("embeddings.") or (layer is not None and int(layer[1]) < int(freeze))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
@@ -48,8 +61,16 @@ def main() -> None:
     parser.add_argument("final")
     parser.add_argument("--label_column", default="labels")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--tuned", action="store_true")
+    parser.add_argument("--freeze", default="base_except_pooler")
+    parser.add_argument("--max_steps", type=int, default=-1)
+    parser.add_argument("--train_only", action="store_true")
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
+    tuned = {}
+    if options.tuned:
+        tuned = {"train_sampling_strategy": "group_by_length", "bf16": True, "save_total_limit": 1}
+    each_epoch = "no" if options.train_only else "epoch"
 
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     tokenizer.backend_tokenizer.no_padding()
@@ -61,7 +82,7 @@ def main() -> None:
     train, evaluation, final = map(tokenized, (options.train, options.eval, options.final))
     model = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=2)
     for name, parameter in model.base_model.named_parameters():
-        parameter.requires_grad = "pooler" in name
+        parameter.requires_grad = not is_frozen(name, options.freeze)
 
     with tempfile.TemporaryDirectory() as output_dir:
         trainer = Trainer(
@@ -70,16 +91,18 @@ def main() -> None:
                 output_dir=output_dir,
                 learning_rate=2e-4,
                 per_device_train_batch_size=8,
-                per_device_eval_batch_size=8,
+                per_device_eval_batch_size=64 if options.tuned else 8,
                 num_train_epochs=options.epochs,
+                max_steps=options.max_steps,
                 logging_strategy="epoch",
-                eval_strategy="epoch",
-                save_strategy="epoch",
-                load_best_model_at_end=True,
+                eval_strategy=each_epoch,
+                save_strategy=each_epoch,
+                load_best_model_at_end=not options.train_only,
                 seed=options.seed,
                 report_to=[],
                 disable_tqdm=True,
                 use_cpu=True,
+                **tuned,
             ),
             train_dataset=train,
             eval_dataset=evaluation,
@@ -88,9 +111,9 @@ def main() -> None:
             compute_metrics=metrics,
         )
         trainer.train()
-        best = trainer.evaluate()
-        print("best on the second file:", best)
-        print("on the third file:", trainer.evaluate(final, metric_key_prefix="final"))
+        if not options.train_only:
+            print("best on the second file:", trainer.evaluate())
+            print("on the third file:", trainer.evaluate(final, metric_key_prefix="final"))
 
     train_losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]

@@ -7,14 +7,13 @@ usage: tests/bench/prepare_speed.py [--megabytes N] [--pairs N] [--model FOLDER]
 
 import argparse
 import json
-import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from process import run
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared/data"
@@ -49,19 +48,6 @@ def write_table(path, megabytes):
         while size < megabytes * 1_000_000:
             text = " ".join(rng.choices(sentences, k=rng.randrange(1, 9))).replace('"', '""')
             size += file.write(f'"{text}",{rng.randrange(2)}\n')
-
-
-def run(command, **environment):
-    """Wall seconds, CPU seconds of all its processes, and MiB of the largest of them."""
-    start = time.monotonic()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               env={**os.environ, **environment}, text=True)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"error: {command[0]} ended with {process.returncode}: {errors}")
-    return dict(seconds=time.monotonic() - start, cpu_seconds=usage.ru_utime + usage.ru_stime, mib=usage.ru_maxrss / 1024)
 
 
 def ours(options, source, folder):

@@ -11,10 +11,10 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import tempfile
-import time
 from pathlib import Path
+
+from process import run
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = """
@@ -30,10 +30,8 @@ classifier_dropout = {{min = 0.0, max = 0.3}}
 
 
 def seconds(file, ranks):
-    line = [ROOT / "tests/mpirun", "-np", ranks, os.environ.get("BERTDIST", ROOT / "build/cpu/bin/bertdist"), "--config", file]
-    start = time.perf_counter()
-    subprocess.run(list(map(str, line)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    program = os.environ.get("BERTDIST", ROOT / "build/cpu/bin/bertdist")
+    return run([ROOT / "tests/mpirun", "-np", ranks, program, "--config", file])["seconds"]
 
 
 def main():
