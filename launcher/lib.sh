@@ -52,3 +52,28 @@ pip_install_once() {
   run "$venv/bin/python" -m pip install "${pip_options[@]}" -r "$file"
   run touch "$stamp"
 }
+
+# Runs CMake in a build folder unless it has been given all these options before; Ninja notices all other changes itself.
+# configure_once <preset> <folder> <option>...
+configure_once() {
+  local preset=$1 folder=$2 stamp=$root/$2/.configured option is_new=false
+  shift 2
+  [[ -e $stamp && -e $root/$folder/build.ninja ]] || is_new=true
+  for option in "$@"; do
+    $is_new || grep -qxF -e "$option" "$stamp" || is_new=true
+  done
+  $is_new || return 0
+  say "configuring $folder"
+  (cd "$root" && run cmake --preset "$preset" -B "$folder" "$@")
+  $dry_run || printf '%s\n' "$@" > "$stamp"
+}
+
+default_jobs() {
+  local processors memory_jobs
+  processors=$(nproc)
+  # A file that includes torch takes up to 1 GB to compile.
+  memory_jobs=$(awk '/^MemAvailable:/ { print int($2 / 1200000) }' /proc/meminfo)
+  if [[ $memory_jobs -lt $processors ]]; then processors=$memory_jobs; fi
+  if [[ $processors -lt 1 ]]; then processors=1; fi
+  echo "$processors"
+}

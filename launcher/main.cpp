@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "commands.h"
+#include "device.h"
 
 namespace bertdist {
 
@@ -43,6 +44,7 @@ int main(int argc, char** argv) {
       case Command::predict:
         break;
     }
+    require_fitting_device(request.config);
     become_torch_program(argv);
   });
 }

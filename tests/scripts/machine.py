@@ -10,7 +10,8 @@ PROJECT = Path(__file__).parents[2]
 # What the stand-ins do besides: just enough of the real programs' effects.
 EFFECTS = {
     "apt-get": "",
-    "cmake": "mkdir -p build/cpu; touch build/cpu/build.ninja build/cpu/CMakeCache.txt",
+    # cmake --preset NAME -B FOLDER
+    "cmake": 'mkdir -p "$4"; touch "$4/build.ninja" "$4/CMakeCache.txt"',
     "curl": "",
     "dpkg-query": 'grep -qx "${*: -1}" "$MACHINE/packages" && echo -n installed',
     "id": 'cat "$MACHINE/uid"',
@@ -20,8 +21,11 @@ EFFECTS = {
     # python3 -m venv DIR, and the DIR/bin/python that comes of it
     "python3": '[[ $1 == -m ]] || exit 1; mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; cp "$MACHINE/bin/venv-python" "$3/bin/python"',
     "sudo": 'exec "$@"',
-    "venv-python": 'd=${0%/bin/python}/lib/python3.11/site-packages/torch; mkdir -p "$d"; '
-    "echo \"__version__ = '2.13.0+cpu'\" > \"$d/version.py\"",
+    # python -m pip install; what pip offers is in the file wheel
+    "venv-python": '[[ $3 != uninstall ]] || exit 0; read -r version cuda < "$MACHINE/wheel"; '
+    'd=${0%/bin/python}/lib/python3.11/site-packages/torch; mkdir -p "$d/lib"; '
+    '[[ -z $cuda ]] || touch "$d/lib/libtorch_cuda.so"; '
+    "printf \"__version__ = '%s'\\ncuda: Optional[str] = '%s'\\n\" \"$version\" \"$cuda\" > \"$d/version.py\"",
 }
 # Questions that change nothing.
 UNLOGGED = {"dpkg-query", "id", "nvidia-smi"}
@@ -42,6 +46,7 @@ class Machine:
             self.add_program(name, effect)
         self.set_user_id(0)
         (folder / "packages").write_text("")
+        (folder / "wheel").write_text("2.13.0+cpu\n")
 
     def add_program(self, name: str, effect: str) -> None:
         file = self.folder / "bin" / name

@@ -12,7 +12,7 @@ from scripts.machine import PROJECT, Machine
 def machine(tmp_path):
     machine = Machine(tmp_path)
     machine.add_program("ninja", 'mkdir -p build/cpu/bin; cp "$MACHINE/bin/bertdist" "$2/bin/bertdist"')
-    machine.add_program("cmake", "mkdir -p build/cpu/bin; touch build/cpu/build.ninja")
+    machine.add_program("cmake", 'mkdir -p "$4/bin"; touch "$4/build.ninja"')
     machine.add_program("bertdist", "[[ $1 != predict ]] || cat >> $MACHINE/predicted")
     (machine.project / "models" / "all-MiniLM-L6-v2").mkdir(parents=True)
     return machine

@@ -70,6 +70,49 @@ def test_no_apt_and_torch_of_ones_own(machine, tmp_path):
     assert f"-DBERTDIST_TORCH_DIR={tmp_path / 'libtorch'}" in machine.calls()[0]
 
 
+def test_the_machine_decides_between_cpu_and_cuda(machine):
+    assert "no NVIDIA GPU: building for CPUs" in machine.run("launcher/setup").stdout
+    assert [call for call in machine.calls() if "--preset" in call][0].startswith("cmake --preset cpu -B build/cpu")
+
+    machine.add_program("nvidia-smi", "")
+    (machine.folder / "wheel").write_text("2.13.0+cu130 13.0\n")
+    done = machine.run("launcher/setup")
+    assert done.returncode == 0, done.stderr
+    assert "shows an NVIDIA GPU: building for GPUs" in done.stdout
+    # To pip, the CPU build that is there is what is asked for.
+    pip = [call for call in machine.calls() if call.startswith("python ")]
+    assert "uninstall" in pip[0] and pip[0].endswith(" torch")
+    assert "requirements.txt" in pip[1] and "whl/cpu" not in pip[1]
+    assert pip[2].endswith(" nvidia-cuda-crt==13.0.*")
+    assert any(call.startswith("cmake --preset cuda -B build/cuda") for call in machine.calls())
+    assert (machine.project / "bin" / "bertdist").readlink().as_posix() == "../build/cuda/bin/bertdist"
+
+    # The CUDA build of torch serves both.
+    machine.install_all_packages()
+    done = machine.run("launcher/setup", "--cpu")
+    assert programs(machine) == ["ninja"] and "shows" not in done.stdout
+    assert (machine.project / "bin" / "bertdist").readlink().as_posix() == "../build/cpu/bin/bertdist"
+
+
+def test_cuda_can_be_asked_for_where_there_is_no_gpu(machine):
+    (machine.folder / "wheel").write_text("2.13.0+cu130 13.0\n")
+    done = machine.run("launcher/setup", "--cuda")
+    assert done.returncode == 0, done.stderr
+    assert not any("whl/cpu" in call for call in machine.calls())
+    assert any(call.startswith("cmake --preset cuda") for call in machine.calls())
+
+
+def test_a_cpu_build_of_torch_does_not_serve_cuda(machine, tmp_path):
+    done = machine.run("launcher/setup", "--cuda")
+    assert done.returncode == 1
+    assert "is a CPU build" in done.stderr and "--torch DIR" in done.stderr
+    (tmp_path / "libtorch" / "lib").mkdir(parents=True)
+    (tmp_path / "libtorch" / "lib" / "libtorch_cpu.so").touch()
+    done = machine.run("launcher/setup", "--cuda", "--torch", str(tmp_path / "libtorch"))
+    assert done.returncode == 1 and machine.calls() == []
+    assert "name a CUDA build, or use --cpu" in done.stderr
+
+
 def test_a_dry_run_does_nothing(machine):
     result = machine.run("launcher/setup", "--dry-run", "--with-tests")
     assert result.returncode == 0, result.stderr
@@ -82,7 +125,6 @@ def test_a_dry_run_does_nothing(machine):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--cuda"], "not yet supported"),
         (["--torch", "/nowhere"], "no libtorch in '/nowhere'"),
         (["--torch"], "--torch needs a value"),
         (["--jobs", "many"], "positive number"),

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "config/config.h"
+
+namespace bertdist {
+
+// Throws Error(device) where this build does not fit this machine, unless device = "cpu" was asked for: a build for
+// CPUs on a machine with an NVIDIA GPU, or one for NVIDIA GPUs where there is none. Asks the driver, which takes a
+// moment where there is one.
+void require_fitting_device(const Config& config);
+
+}  // namespace bertdist
