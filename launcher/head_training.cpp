@@ -1,7 +1,6 @@
 #include "head_training.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -51,12 +50,6 @@ bool may_leave_a_head(const Config& config) {
          (kind == Kind::base_except_pooler || kind == Kind::first_layers || kind == Kind::patterns);
 }
 
-// Bytes of the last cache that cores share; a common size where the system does not tell.
-std::int64_t shared_cache_size() {
-  const long size = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
-  return size > 0 ? size : 32L << 20;
-}
-
 // Records what a head did since it was last asked.
 class HeadLog {
  public:
@@ -89,7 +82,7 @@ std::vector<std::unique_ptr<HeadFamily>> prepare_head_families(const Job& job,
     const TokenCaches caches = open_caches(prepare_caches(first, source, known_labels(config, source.config)));
     BertForSequenceClassification model = load_model(first, source.folder, caches.labels.names());
     apply_freezing(model, freeze_spec(config), config.frozen_dropout);
-    if (!HeadBatch::can_train(model)) continue;
+    if (!trains_head_alone(model)) continue;
     auto family = std::make_unique<HeadFamily>(HeadFamily{.trials = std::move(members),
                                                           .source = std::move(source),
                                                           .label_names = caches.labels.names(),
@@ -108,30 +101,23 @@ std::vector<std::unique_ptr<HeadFamily>> prepare_head_families(const Job& job,
 }
 
 std::vector<std::vector<const Trial*>> head_batches(const HeadFamily& family, const Communicator& communicator) {
-  const std::int64_t hidden = family.model.config().hidden_size;
-  // Weights, gradients and AdamW's two moments are touched in each step.
-  const std::int64_t head_bytes = 4 * 4 * hidden * (hidden + family.model.config().num_labels());
-  const std::int64_t cached = shared_cache_size() / communicator.local_world_size() / head_bytes / 2;
+  // Few enough that every process has work to the end, many enough that early stopping has curves to compare.
+  constexpr std::int64_t kMostHeads = 8;
   const std::int64_t share = (std::ssize(family.trials) + communicator.world_size() - 1) / communicator.world_size();
-  const std::int64_t most = std::clamp<std::int64_t>(cached, 1, share);
+  const std::int64_t most = std::clamp<std::int64_t>(share, 1, kMostHeads);
 
-  // Those that take as many steps stay together to the end; the longest first, so that no rank ends long after others.
+  // The longest first, so that no rank ends long after others.
   const auto order = [&](const Trial* trial) {
-    const std::int64_t batch_size = global_batch_size(trial->config, 1);
-    const std::int64_t steps_per_epoch = num_steps_per_epoch(family.splits.train->size(), batch_size);
-    return std::tuple(-num_training_steps(trial->config, steps_per_epoch), batch_size, trial->index);
+    const std::int64_t steps_per_epoch =
+        num_steps_per_epoch(family.splits.train->size(), global_batch_size(trial->config, 1));
+    return std::pair(-num_training_steps(trial->config, steps_per_epoch), trial->index);
   };
   std::vector<const Trial*> sorted = family.trials;
   std::sort(sorted.begin(), sorted.end(), [&](const Trial* a, const Trial* b) { return order(a) < order(b); });
-  std::map<std::int64_t, std::vector<const Trial*>> open;  // by batch size
   std::vector<std::vector<const Trial*>> batches;
   for (const Trial* trial : sorted) {
-    std::vector<const Trial*>& batch = open[global_batch_size(trial->config, 1)];
-    batch.push_back(trial);
-    if (std::ssize(batch) == most) batches.push_back(std::exchange(batch, {}));
-  }
-  for (auto& [batch_size, batch] : open) {
-    if (!batch.empty()) batches.push_back(std::move(batch));
+    if (batches.empty() || std::ssize(batches.back()) == most) batches.emplace_back();
+    batches.back().push_back(trial);
   }
   return batches;
 }

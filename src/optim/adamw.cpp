@@ -28,6 +28,16 @@ void AdamW::step(double learning_rate) {
   update(decayed, parameters_.num_elements() - decayed, learning_rate, 0.0);
 }
 
+AdamWStep AdamW::begin_step(double learning_rate) {
+  set_num_updates(num_updates_ + 1);
+  return {.learning_rate = learning_rate,
+          .weight_decay = options_.weight_decay,
+          .beta1 = options_.adam_beta1,
+          .beta2 = options_.adam_beta2,
+          .epsilon = options_.adam_epsilon,
+          .num_updates = num_updates_};
+}
+
 void AdamW::update(std::int64_t offset, std::int64_t count, double learning_rate, double weight_decay) {
   if (count == 0) return;
   const auto part = [&](const at::Tensor& flat) { return std::vector<at::Tensor>{flat.narrow(0, offset, count)}; };
@@ -40,10 +50,14 @@ double clip_grad_norm(FlatParameters& parameters, double max_norm) {
   const at::NoGradGuard no_grad;
   at::Tensor gradients = parameters.gradients();
   const auto norm = gradients.norm().item<double>();
+  if (const float factor = clip_factor(norm, max_norm); factor < 1) gradients.mul_(factor);
+  return norm;
+}
+
+float clip_factor(double norm, double max_norm) {
   // The small constant is clip_grad_norm_'s own.
   const double factor = max_norm / (norm + 1e-6);
-  if (max_norm > 0 && factor < 1) gradients.mul_(factor);
-  return norm;
+  return max_norm > 0 && factor < 1 ? static_cast<float>(factor) : 1.0f;
 }
 
 }  // namespace bertdist

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "optim/flat_parameters.h"
+#include "optim/linear_kernels.h"
 
 namespace bertdist {
 
@@ -22,6 +23,8 @@ class AdamW {
 
   // One update of every parameter from parameters.gradients().
   void step(double learning_rate);
+  // Counts an update that the caller does himself, on values and moments, and says what it is to be.
+  AdamWStep begin_step(double learning_rate);
 
   // The state that a checkpoint holds: moments of [num_elements] and the number of updates done.
   const at::Tensor& exp_avg() const { return exp_avg_; }
@@ -43,5 +46,8 @@ class AdamW {
 // Scales the gradients in place so that their 2-norm is at most max_norm, as torch.nn.utils.clip_grad_norm_ does; no
 // limit where max_norm is 0. Returns the norm before clipping, which is not finite when any gradient is not.
 double clip_grad_norm(FlatParameters& parameters, double max_norm);
+
+// What that scales gradients of this norm by: 1 where they are short enough, or max_norm is 0.
+float clip_factor(double norm, double max_norm);
 
 }  // namespace bertdist

@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/ones_like.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
@@ -78,6 +79,9 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                     {"eval loss", Align::right, 10},
                     {"accuracy", Align::right, 9},
                     {"AUC", Align::right, 7}}) {
+  if (trains_head_alone(model) && train_forward_.keeps_cls_features()) {
+    head_step_.emplace(HeadLayout{.hidden = model.config().hidden_size, .num_labels = model.config().num_labels()});
+  }
   if (validation != nullptr) validation_forward_.emplace(model, *validation, frozen_pass, communicator, log);
   state_.max_steps = num_training_steps(config, steps_per_epoch_);
   state_.num_train_epochs = config.num_train_epochs;
@@ -161,22 +165,34 @@ int Trainer::threads_of_step(std::int64_t num_rows) const {
 
 Trainer::StepResult Trainer::train_step(std::int64_t step) {
   const TrainPlan& plan = plan_of_epoch(step / steps_per_epoch_);
-  const std::int64_t step_of_epoch = step % steps_per_epoch_;
-  const auto global_rows = plan.global_rows(step_of_epoch);
-  const auto rows = plan.rows(step_of_epoch, communicator_.rank());
-  const auto global_count = static_cast<std::int64_t>(global_rows.size());
+  const auto global_rows = plan.global_rows(step % steps_per_epoch_);
+  const auto rows = plan.rows(step % steps_per_epoch_, communicator_.rank());
 
   const OperatorThreads threads(threads_of_step(std::ssize(rows)));
   communicator_.progress().set_step(step + 1);
   communicator_.progress().enter("forward and backward");
+  const StepResult result = head_step_ && communicator_.world_size() == 1
+                                ? head_step_of_one_rank(step, rows)
+                                : data_parallel_step(step, rows, std::ssize(global_rows));
+
+  state_.loss_since_log += result.loss;
+  ++state_.steps_since_log;
+  state_.total_loss += result.loss;
+  for (const std::int64_t index : global_rows) {
+    state_.num_input_tokens_seen += train_.lengths()[static_cast<std::size_t>(index)];
+  }
+  return result;
+}
+
+Trainer::StepResult Trainer::data_parallel_step(std::int64_t step, std::span<const std::int64_t> rows,
+                                                std::int64_t global_count) {
   parameters_.zero_gradients();
   double local_loss = 0;
   const std::int64_t micro_batch =
       ceil_div(std::max<std::int64_t>(1, std::ssize(rows)), config_.gradient_accumulation_steps);
   for (std::int64_t begin = 0; begin < std::ssize(rows); begin += micro_batch) {
     const auto count = static_cast<std::size_t>(std::min(micro_batch, std::ssize(rows) - begin));
-    const auto indices = std::span<const std::int64_t>(rows).subspan(static_cast<std::size_t>(begin), count);
-    local_loss += forward_backward(indices, global_count, step);
+    local_loss += forward_backward(rows.subspan(static_cast<std::size_t>(begin), count), global_count, step);
     communicator_.progress().advance();
   }
 
@@ -193,19 +209,37 @@ Trainer::StepResult Trainer::train_step(std::int64_t step) {
                           .stop_requested = num_ranks_to_stop > 0};
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(step, rows, result);
   optimizer_.step(result.learning_rate);
-
-  state_.loss_since_log += result.loss;
-  ++state_.steps_since_log;
-  state_.total_loss += result.loss;
-  for (const std::int64_t index : global_rows) {
-    state_.num_input_tokens_seen += train_.lengths()[static_cast<std::size_t>(index)];
-  }
   return result;
 }
 
+// With nobody to share it with, a head's gradient need not be made at all.
+Trainer::StepResult Trainer::head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows) {
+  const at::Tensor features = next_head_features_.defined() ? next_head_features_ : train_forward_.cls_features(rows);
+  const StepResult result{.loss = head_forward_backward(rows, features, std::ssize(rows), step),
+                          .grad_norm = head_step_->grad_norm(),
+                          .learning_rate = schedule_.at(step),
+                          .stop_requested = stop_.signal().has_value()};
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(step, rows, result);
+
+  const std::int64_t next = (step + 1) % steps_per_epoch_;  // 0: of the next epoch, which is not planned yet
+  next_head_features_ = next == 0 ? at::Tensor() : train_forward_.cls_features(plan_->global_rows(next));
+  head_step_->update(parameters_.values().data_ptr<float>(), optimizer_.exp_avg().data_ptr<float>(),
+                     optimizer_.exp_avg_sq().data_ptr<float>(), clip_factor(result.grad_norm, config_.max_grad_norm),
+                     optimizer_.begin_step(result.learning_rate), next_head_features_);
+  return result;
+}
+
+Dropout Trainer::dropout_of(std::int64_t step) const {
+  return {.seed = static_cast<std::uint64_t>(config_.seed), .step = static_cast<std::uint64_t>(step)};
+}
+
 double Trainer::forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step) {
-  const Dropout dropout{.seed = static_cast<std::uint64_t>(config_.seed), .step = static_cast<std::uint64_t>(step)};
-  const at::Tensor logits = train_forward_.logits(indices, dropout);
+  if (head_step_) {
+    const double loss = head_forward_backward(indices, train_forward_.cls_features(indices), global_count, step);
+    head_step_->add_gradient(parameters_.gradients().data_ptr<float>());
+    return loss;
+  }
+  const at::Tensor logits = train_forward_.logits(indices, dropout_of(step));
   const at::Tensor loss = at::cross_entropy_loss(logits, train_.labels(indices), /*weight=*/{}, at::Reduction::Sum,
                                                  /*ignore_index=*/-100, config_.label_smoothing_factor) /
                           static_cast<double>(global_count);
@@ -213,12 +247,19 @@ double Trainer::forward_backward(std::span<const std::int64_t> indices, std::int
   return loss.item<double>();
 }
 
+double Trainer::head_forward_backward(std::span<const std::int64_t> indices, const at::Tensor& features,
+                                      std::int64_t global_count, std::int64_t step) {
+  const at::Tensor mask = keyed_dropout(at::ones_like(features), model_.config().head_dropout_prob(), dropout_of(step),
+                                        DropoutSite::classifier(), train_.rows(indices));
+  return head_step_->forward_backward(parameters_.values().data_ptr<float>(), {features, mask, train_.labels(indices)},
+                                      config_.label_smoothing_factor, static_cast<double>(global_count));
+}
+
 void Trainer::fail_not_finite(std::int64_t step, std::span<const std::int64_t> indices, const StepResult& result) {
   const c10::NoGradGuard no_grad;
   std::string rows;
   for (const std::int64_t index : indices) {
-    const Dropout dropout{.seed = static_cast<std::uint64_t>(config_.seed), .step = static_cast<std::uint64_t>(step)};
-    const at::Tensor logits = train_forward_.logits(std::span(&index, 1), dropout);
+    const at::Tensor logits = train_forward_.logits(std::span(&index, 1), dropout_of(step));
     const at::Tensor loss = at::cross_entropy_loss(logits, train_.labels(std::span(&index, 1)));
     if (!std::isfinite(loss.item<double>())) rows += fmt::format(" {}", train_.cache().source_line(train_.row(index)));
   }

@@ -21,6 +21,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
 #include "train/forward.h"
+#include "train/head_step.h"
 #include "train/run_schedule.h"
 
 namespace bertdist {
@@ -84,8 +85,13 @@ class Trainer {
   const TrainPlan& plan_of_epoch(std::int64_t epoch);
 
   int threads_of_step(std::int64_t num_rows) const;
+  Dropout dropout_of(std::int64_t step) const;
   StepResult train_step(std::int64_t step);
+  StepResult data_parallel_step(std::int64_t step, std::span<const std::int64_t> rows, std::int64_t global_count);
+  StepResult head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows);
   double forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
+  double head_forward_backward(std::span<const std::int64_t> indices, const at::Tensor& features,
+                               std::int64_t global_count, std::int64_t step);
   [[noreturn]] void fail_not_finite(std::int64_t step, std::span<const std::int64_t> indices, const StepResult& result);
 
   bool is_due(Config::Strategy strategy, std::int64_t every) const;
@@ -117,6 +123,8 @@ class Trainer {
   AdamW optimizer_;
   Forward train_forward_;
   std::optional<Forward> validation_forward_;
+  std::optional<HeadStep> head_step_;  // where nothing but a head is trained
+  at::Tensor next_head_features_;      // of the coming step's rows, where they are known
   RunIdentity identity_;
   TrainerState state_;
 

@@ -2,7 +2,10 @@
 // Usage: kernels_benchmark [--benchmark_filter=REGEX] [--benchmark_...]
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <benchmark/benchmark.h>
 #include <c10/core/GradMode.h>
 
@@ -16,8 +19,8 @@
 #include "metrics/classification_metrics.h"
 #include "model/attention.h"
 #include "optim/adamw.h"
-#include "optim/outer_product_adamw.h"
-#include "train/small_batch_product.h"
+#include "optim/linear_kernels.h"
+#include "train/head_step.h"
 
 namespace bertdist {
 namespace {
@@ -38,40 +41,45 @@ void set_elements_per_second(benchmark::State& state, std::int64_t elements) {
       benchmark::Counter(static_cast<double>(state.iterations() * elements), benchmark::Counter::kIsRate);
 }
 
-// range(0) poolers, each updated once: more of them than the caches hold cost what memory costs.
+// range(0) poolers, each updated once and multiplied with its next batch: more of them than the caches hold cost what
+// memory costs.
 void pooler_update(benchmark::State& state) {
   const std::int64_t size = kHidden * kHidden;
   const std::int64_t heads = state.range(0);
   std::vector<float> weight = normal_values(heads * size, 0.02f);
-  std::vector<float> exp_avg(weight.size()), exp_avg_sq(weight.size(), 1e-8f);
+  std::vector<float> exp_avg(weight.size()), exp_avg_sq(weight.size(), 1e-8f), output(kBatch * kHidden);
   const std::vector<float> input = normal_values(kBatch * kHidden, 1),
                            d_output = normal_values(kBatch * kHidden, 0.01f);
+  const LinearBatch batch{input.data(), d_output.data(), kBatch};
   const AdamWStep step{.learning_rate = 1e-4, .num_updates = 100};
   for (auto _ : state) {
     for (std::int64_t head = 0; head < heads; ++head) {
       const std::int64_t offset = head * size;
-      outer_product_adamw(weight.data() + offset, exp_avg.data() + offset, exp_avg_sq.data() + offset, input.data(),
-                          d_output.data(), kBatch, kHidden, kHidden, 1, step);
-    }
-  }
-  set_elements_per_second(state, heads * size);
-}
-BENCHMARK(pooler_update)->Arg(1)->Arg(4)->Arg(16);
-
-void pooler_forward(benchmark::State& state) {
-  const std::int64_t size = kHidden * kHidden;
-  const std::int64_t heads = state.range(0);
-  const std::vector<float> weight = normal_values(heads * size, 0.02f), input = normal_values(kBatch * kHidden, 1);
-  std::vector<float> output(static_cast<std::size_t>(kBatch * kHidden));
-  for (auto _ : state) {
-    for (std::int64_t head = 0; head < heads; ++head) {
-      add_small_batch_product(output.data(), input.data(), weight.data() + head * size, kBatch, kHidden, kHidden);
+      update_linear(weight.data() + offset, exp_avg.data() + offset, exp_avg_sq.data() + offset, batch, kHidden,
+                    kHidden, 1, step, {input.data(), output.data(), kBatch});
     }
     benchmark::ClobberMemory();
   }
   set_elements_per_second(state, heads * size);
 }
-BENCHMARK(pooler_forward)->Arg(1)->Arg(4)->Arg(16);
+BENCHMARK(pooler_update)->Arg(1)->Arg(16)->Unit(benchmark::kMicrosecond);
+
+void head_step(benchmark::State& state) {
+  const HeadLayout layout{.hidden = kHidden, .num_labels = 2};
+  HeadStep step(layout);
+  at::Tensor values = at::randn({layout.num_elements()}).mul_(0.02);
+  at::Tensor exp_avg = at::zeros_like(values), exp_avg_sq = at::zeros_like(values);
+  const at::Tensor labels = at::zeros({kBatch}, at::kLong), mask = at::ones({kBatch, kHidden});
+  at::Tensor features = at::randn({kBatch, kHidden});
+  for (auto _ : state) {
+    step.forward_backward(values.data_ptr<float>(), {features, mask, labels}, 0, kBatch);
+    benchmark::DoNotOptimize(step.grad_norm());
+    features = features.clone();
+    step.update(values.data_ptr<float>(), exp_avg.data_ptr<float>(), exp_avg_sq.data_ptr<float>(), 1,
+                {.learning_rate = 1e-4, .num_updates = 100}, features);
+  }
+}
+BENCHMARK(head_step)->Unit(benchmark::kMicrosecond);
 
 void adamw_of_a_flat_buffer(benchmark::State& state) {
   const at::Tensor parameter = at::randn({state.range(0)}).mul_(0.02);
