@@ -5,11 +5,15 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 
+#include "base/content_hash.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "text/text_descriptor.h"
@@ -26,11 +30,39 @@ void flush_standard_output() {
               "the disk or the quota is full, or the reader went away");
 }
 
-// A misspelt path is found before anything is loaded.
-void require_data_files(const Config& config) {
-  for (const std::string& file : {config.train_file, config.validation_file, config.test_file}) {
-    if (!file.empty() && file != "-") require_readable(file);
+constexpr std::string_view kTutorialDataset = "shawhin/phishing-site-classification";
+
+void require_data_file(const std::filesystem::path& file) {
+  const bool is_of_tutorial = kTutorialDataset.ends_with("/" + file.parent_path().filename().string());
+  std::error_code ignored;
+  try {
+    require_readable(file);
+  } catch (const Error& error) {
+    if (!is_of_tutorial || std::filesystem::exists(file, ignored)) throw;
+    throw Error(error.code(), error.what(), fmt::format("fetch it: launcher/fetch dataset {}", kTutorialDataset));
   }
+}
+
+// A misspelt path is found before anything is loaded. What another command than this one reads may be missing.
+void require_data_files(Command command, const Config& config) {
+  const auto check = [&](std::string_view key, const std::string& file) {
+    if (uses_option(command, key) && !file.empty() && file != "-") require_data_file(file);
+  };
+  check("train_file", config.train_file);
+  check("validation_file", config.validation_file);
+  check("test_file", config.test_file);
+}
+
+// What must be the same on all ranks: the program, the command and its whole configuration.
+std::map<std::string, std::string> identity_of(const Request& request) {
+  std::map<std::string, std::string> values = option_values(request.config);
+  values["version"] = BERTDIST_VERSION;
+  values["command"] = command_name(request.command);
+  if (request.sweep && request.sweep->file) {
+    values["--trials"] = request.sweep->trials;
+    values["hash of the sweep's file"] = ContentHash().field(request.sweep->file->to_toml()).hex();
+  }
+  return values;
 }
 
 // Where all ranks fail alike, rank 0 is to be the one that says so: it ends
@@ -64,7 +96,7 @@ Request parse_request(const Invocation& invocation) {
   if (request.command == Command::train && has_sweep_table(invocation.arguments)) request.command = Command::sweep;
   if (request.command != Command::sweep) {
     request.config = parse_config(invocation.command, invocation.arguments);
-    require_data_files(request.config);
+    require_data_files(request.command, request.config);
     return request;
   }
   request.sweep = parse_sweep_request(invocation.sweep_action, invocation.arguments);
@@ -75,7 +107,7 @@ Request parse_request(const Invocation& invocation) {
     request.sweep->trials = trial_indices_text(
         trials_of_task(*slurm->array_task, request.sweep->trials_per_task, std::ssize(request.trials)));
   }
-  for (const Trial& trial : request.trials) require_data_files(trial.config);
+  for (const Trial& trial : request.trials) require_data_files(Command::train, trial.config);
   request.config = request.trials.front().config;
   return request;
 }
@@ -103,13 +135,15 @@ int run_alone(const std::function<void()>& command) {
   return 0;
 }
 
-int run_job(const Config& config, const std::function<void(const Job&)>& command) {
+int run_job(const Request& request, const std::function<void(const Job&)>& command) {
+  const Config& config = request.config;
   const LaunchEnvironment launch = read_launch_environment();
   try {
     const MpiSession session;
     const std::unique_ptr<Communicator> communicator =
         session.world({.timeout = std::chrono::duration<double>(config.comm_timeout_s)});
     try {
+      require_same_values_on_all_ranks(*communicator, identity_of(request), "command, configuration and version");
       const Log log(communicator->rank(), communicator->world_size());
       const int num_threads =
           claim_cores(communicator->local_rank(), communicator->local_world_size(), config.num_threads);

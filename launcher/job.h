@@ -33,9 +33,9 @@ struct Request {
 // and returns what `dispatch` makes of the request, or the exit code of help, version or an error.
 int run_program(int argc, char** argv, const std::function<int(const Request&)>& dispatch);
 
-// Brings MPI up, runs `command` on every rank and returns the process's exit code. The one place that catches what a
-// command throws: it prints the error and ends all ranks with its code.
-int run_job(const Config& config, const std::function<void(const Job&)>& command);
+// Brings MPI up, checks that all ranks were asked for the same, runs `command` on every rank and returns the process's
+// exit code. The one place that catches what a command throws: it prints the error and ends all ranks with its code.
+int run_job(const Request& request, const std::function<void(const Job&)>& command);
 
 // Runs what needs no MPI and returns the process's exit code, as run_job does.
 int run_alone(const std::function<void()>& command);

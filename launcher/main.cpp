@@ -31,13 +31,13 @@ int main(int argc, char** argv) {
   return run_program(argc, argv, [&](const Request& request) {
     switch (request.command) {
       case Command::prepare:
-        return run_job(request.config, run_prepare);
+        return run_job(request, run_prepare);
       case Command::tokenize:
-        return run_job(request.config, run_tokenize);
+        return run_job(request, run_tokenize);
       case Command::sweep:
         if (request.sweep->action == SweepAction::run) break;
         if (request.sweep->action == SweepAction::submit)
-          return run_job(request.config, [&](const Job& job) { submit_sweep(job, *request.sweep, request.trials); });
+          return run_job(request, [&](const Job& job) { submit_sweep(job, *request.sweep, request.trials); });
         return run_alone([&] { report_sweep(request); });
       case Command::train:
       case Command::evaluate:

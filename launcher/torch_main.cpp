@@ -6,7 +6,7 @@ int main(int argc, char** argv) {
   using namespace bertdist;
   return run_program(argc, argv, [](const Request& request) {
     const auto run = [&](const std::function<void(const Job&)>& command) {
-      return run_job(request.config, [&](const Job& job) { without_trace([&] { command(job); }); });
+      return run_job(request, [&](const Job& job) { without_trace([&] { command(job); }); });
     };
     switch (request.command) {
       case Command::train:

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -103,5 +104,10 @@ std::string broadcast_text(Communicator& communicator, std::string text, int roo
 
 // Throws on every rank Error(communication) naming the first rank whose `value` differs from rank 0's.
 void require_same_on_all_ranks(Communicator& communicator, std::string_view value, std::string_view what);
+
+// The same for values with names ("seed" -> "42"). Where any differs, every rank throws Error(communication) naming all
+// ranks that differ from rank 0, in which names, and with which values. Only hashes travel where all are the same.
+void require_same_values_on_all_ranks(Communicator& communicator, const std::map<std::string, std::string>& values,
+                                      std::string_view what);
 
 }  // namespace bertdist

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "config/given.h"
+#include "config/option.h"
 #include "config/toml_file.h"
 
 namespace bertdist {
@@ -55,6 +56,11 @@ std::string_view command_name(Command command) {
   return std::find_if(kCommands.begin(), kCommands.end(), [&](const auto& c) { return c.second == command; })->first;
 }
 
+bool uses_option(Command command, std::string_view key) {
+  const Option* option = find_option(key);
+  return option != nullptr && (option->commands & only(command)) != 0;
+}
+
 void let_command_line_win(Config& config, Given& given) {
   const auto from_command_line = [&](std::string_view key) {
     const auto place = given.find(key);
@@ -73,11 +79,14 @@ void let_command_line_win(Config& config, Given& given) {
 
 Invocation parse_invocation(std::vector<std::string> arguments) {
   Invocation invocation;
+  const bool asks_as_command = !arguments.empty() && arguments[0] == "help";
+  if (asks_as_command) arguments.erase(arguments.begin());
   if (begins_with_name(arguments)) invocation.command = take_name(arguments, kCommands, "command");
   const auto asks = [&](std::string_view a, std::string_view b) {
     return std::any_of(arguments.begin(), arguments.end(), [&](const auto& given) { return given == a || given == b; });
   };
-  invocation.help = asks("--help", "-h") || (invocation.command == Command::sweep && arguments.empty());
+  invocation.help =
+      asks_as_command || asks("--help", "-h") || (invocation.command == Command::sweep && arguments.empty());
   if (invocation.command == Command::sweep && !invocation.help) {
     if (!begins_with_name(arguments)) arguments.insert(arguments.begin(), "run");
     invocation.sweep_action = take_name(arguments, kSweepActions, "action of a sweep");

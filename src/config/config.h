@@ -14,8 +14,8 @@ enum class SweepAction { plan, run, submit, status, best, export_results };
 
 std::string_view command_name(Command command);
 
-// `bertdist [command] [--help] [--version] [--key value ...]`, taken apart; without a command it is train. Throws
-// Error(configuration) for an unknown command.
+// `bertdist [command] [--help] [--version] [--key value ...]`, taken apart; without a command it is train. `bertdist
+// help [command]` asks for help too. Throws Error(configuration) for an unknown command.
 struct Invocation {
   Command command = Command::train;
   SweepAction sweep_action = SweepAction::run;  // of `bertdist sweep ACTION`
@@ -137,6 +137,12 @@ std::int64_t num_warmup_steps(const Config& config, std::int64_t num_training_st
 // Every key with its value, as a TOML file that parse_config reads back to the same Config: doubles keep all their
 // bits.
 std::string to_toml(const Config& config);
+
+// Every key that has a value, with it as TOML.
+std::map<std::string, std::string> option_values(const Config& config);
+
+// Whether this command makes use of the key.
+bool uses_option(Command command, std::string_view key);
 
 // What `bertdist COMMAND --help` prints, in at most 100 columns.
 std::string help_text(Command command);

@@ -200,6 +200,14 @@ std::string configuration_markdown() {
   return text;
 }
 
+std::map<std::string, std::string> option_values(const Config& config) {
+  std::map<std::string, std::string> values;
+  for (const Option& option : options()) {
+    if (const auto value = option.write(config)) values.emplace(option.name, *value);
+  }
+  return values;
+}
+
 std::string to_toml(const Config& config) {
   std::string text;
   std::string_view section;

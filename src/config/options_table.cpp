@@ -112,10 +112,11 @@ Options row_options() {
       optional_integer_option({"max_predict_samples", section, kReads, "Read at most so many rows of test_file."},
                               &Config::max_predict_samples, at_least(1))
           .defaults_to("all"),
-      choice_option({"on_bad_row", section, kReads,
-                     "A row that cannot be read ends the run, or is left out, counted and listed beside the cache."},
-                    &Config::on_bad_row,
-                    Choices<Config::BadRow>{{"fail", Config::BadRow::fail}, {"skip", Config::BadRow::skip}}),
+      choice_option(
+          {"on_bad_row", section, kReads,
+           "A row that cannot be read ends the run, or is left out, counted and listed in a file beside the cache "
+           "or, by predict, beside output_file."},
+          &Config::on_bad_row, Choices<Config::BadRow>{{"fail", Config::BadRow::fail}, {"skip", Config::BadRow::skip}}),
       number_option({"feature_cache_max_gb", section, kTrain,
                      "What frozen layers make of a split's rows is kept in a file of token_cache_dir for the next run, "
                      "if it is not larger than this many GB; what is larger stays in memory up to 256 MiB, and is "

@@ -18,9 +18,6 @@ class Validator {
 
   void all_commands() const {
     exclude("global_batch_size", "per_device_train_batch_size");
-    if (config_.validation_split > 0 && !config_.validation_file.empty()) {
-      exclude("validation_split", "validation_file");
-    }
     if (!config_.delimiter.empty() && config_.delimiter == config_.quote.value_or("\"")) {
       fail("delimiter", "the delimiter and the quote are the same character", "choose two different ones");
     }
@@ -40,7 +37,8 @@ class Validator {
     require("model_name_or_path", config_.model_name_or_path, "the checkpoint to fine-tune");
     require("train_file", config_.train_file, "the rows to train on");
     require("output_dir", config_.output_dir, "the folder for the model and its checkpoints");
-    files_are_files();
+    one_validation_set();
+    files_are_files(Command::train);
     if (config_.eval_strategy != Strategy::no && !has_validation_set(config_)) {
       fail("eval_strategy", "there is nothing to evaluate on",
            "give a validation_file, or a validation_split such as 0.1");
@@ -61,7 +59,8 @@ class Validator {
     if (config_.train_file.empty() && config_.validation_file.empty() && config_.test_file.empty()) {
       fail_missing("train_file, validation_file or test_file", "train_file", "a file to tokenise");
     }
-    files_are_files();
+    one_validation_set();
+    files_are_files(Command::prepare);
   }
 
   void tokenize() const {
@@ -73,7 +72,7 @@ class Validator {
     if (config_.validation_file.empty() && config_.test_file.empty()) {
       fail_missing("validation_file or test_file", "test_file", "the rows to evaluate on");
     }
-    files_are_files();
+    files_are_files(Command::evaluate);
   }
 
   void predict() const {
@@ -124,10 +123,17 @@ class Validator {
     }
   }
 
+  void one_validation_set() const {
+    if (config_.validation_split > 0 && !config_.validation_file.empty()) {
+      exclude("validation_split", "validation_file");
+    }
+  }
+
   // Ranks read a file's parts again and again, which a stream does not allow.
-  void files_are_files() const {
+  void files_are_files(Command command) const {
     const auto check = [&](std::string_view key, const std::string& file) {
-      if (file == "-") fail(key, "only predict's test_file can be the standard input", "give a file");
+      if (file == "-" && uses_option(command, key))
+        fail(key, "only predict's test_file can be the standard input", "give a file");
     };
     check("train_file", config_.train_file);
     check("validation_file", config_.validation_file);

@@ -26,6 +26,15 @@ std::size_t block_size_for(std::size_t num_bytes) {
   return std::clamp<std::size_t>(num_bytes / 1024, std::size_t{16} << 10, std::size_t{1} << 20);
 }
 
+Error no_rows_error(const Table& table) {
+  return Error(ExitCode::data,
+               fmt::format("'{}' has no rows{}", table.source().name(),
+                           table.schema().dialect().header && table.schema().dialect().format != TableFormat::jsonl
+                               ? ", only a header"
+                               : ""),
+               "it must hold at least one row");
+}
+
 std::vector<TextBlock> scan_blocks(const Table& table, Communicator& communicator) {
   constexpr std::size_t kStep = std::size_t{8} << 20;
   std::vector<TextBlock> blocks;
@@ -112,6 +121,7 @@ LabelMap discover_labels(const CacheJob& job, const std::vector<TextBlock>& bloc
   for (const Bytes& bytes : communicator.all_gather(std::as_bytes(std::span(mine)), "labels of the source text")) {
     add_joined({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, labels);
   }
+  if (labels.empty() && blocks.empty()) throw no_rows_error(job.table);
   // Too few labels to go on, perhaps because the rows that have them cannot be read.
   if (labels.empty() || (labels.size() < 2 && job.options.on_bad_row == BadRowPolicy::fail)) {
     fail_on_bad_row(job, first_bad_row, communicator);
@@ -159,10 +169,8 @@ class CacheOutput {
     const std::string name = job_.table.source().name();
     job_.table.source().require_unchanged();
     if (writer_.num_rows() == 0) {
-      throw Error(ExitCode::data,
-                  description_.num_skipped == 0
-                      ? fmt::format("'{}' has no rows", name)
-                      : fmt::format("'{}' has no good row, {} bad ones", name, description_.num_skipped),
+      if (description_.num_skipped == 0) throw no_rows_error(job_.table);
+      throw Error(ExitCode::data, fmt::format("'{}' has no good row, {} bad ones", name, description_.num_skipped),
                   "it must hold at least one row");
     }
     description_.fields = job_.fields;

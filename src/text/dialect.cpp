@@ -18,6 +18,7 @@ TableFormat format_from_extension(const std::filesystem::path& path) {
   if (extension == ".csv") return TableFormat::csv;
   if (extension == ".tsv" || extension == ".tab") return TableFormat::tsv;
   if (extension == ".jsonl" || extension == ".ndjson" || extension == ".json") return TableFormat::jsonl;
+  if (extension == ".gz") return format_from_extension(path.stem());  // what the name says; the bytes will be refused
   throw Error(ExitCode::configuration,
               path == "-" ? std::string("the standard input does not say what format it has")
                           : fmt::format("the name of '{}' does not say what format it has", path.string()),

@@ -18,10 +18,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxRecordSize = std::size_t{16} << 20;
 
-// Whether more bytes could still make one of the marks that TableSchema knows of these.
+// Whether more bytes could still make one of these a mark that TableSchema knows.
 bool may_become_a_mark(std::string_view bytes) {
   const auto begins = [&](std::string_view mark) { return bytes.size() < mark.size() && mark.starts_with(bytes); };
-  return begins(kByteOrderMark) || begins("\xFF\xFE") || begins("\xFE\xFF");
+  return begins(kByteOrderMark) || begins("\xFF\xFE") || begins("\xFE\xFF") || begins("\x1F\x8B");
 }
 
 }  // namespace
@@ -42,6 +42,7 @@ bool RowStream::wait(std::chrono::milliseconds patience) {
 bool RowStream::read_schema() {
   if (schema_) return true;
   if (may_become_a_mark(buffer_) && !ended_) return false;
+  require_plain_text(buffer_, name_);  // the bytes of something else may hold no end of a record
   if (buffer_.starts_with(kByteOrderMark)) at_ = kByteOrderMark.size();
   if (!holds_row()) return false;
   schema_.emplace(buffer_, dialect_, name_);

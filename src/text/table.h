@@ -24,7 +24,7 @@ struct TextBlock {
 // field are ordinary characters. Safe to read from several threads.
 class Table {
  public:
-  // Throws Error(data) where the file is missing, empty, UTF-16, or its first record is bad.
+  // Throws Error(data) where the file is missing, empty, no plain text, or its first record is bad.
   Table(const std::filesystem::path& path, const TableOptions& options);
 
   const TableSchema& schema() const { return schema_; }

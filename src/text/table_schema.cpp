@@ -79,12 +79,21 @@ void read_json_cells(const TableSchema& schema, std::string_view record, Row& ro
 
 }  // namespace
 
-TableSchema::TableSchema(std::string_view bytes, const Dialect& dialect, std::string name)
-    : name_(std::move(name)), dialect_(dialect) {
+void require_plain_text(std::string_view bytes, const std::string& name) {
   if (bytes.starts_with("\xFF\xFE") || bytes.starts_with("\xFE\xFF")) {
-    throw Error(ExitCode::data, fmt::format("'{}' is UTF-16", name_),
+    throw Error(ExitCode::data, fmt::format("'{}' is UTF-16", name),
                 "convert it, for example: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE");
   }
+  if (bytes.starts_with("\x1F\x8B")) {
+    throw Error(ExitCode::data, fmt::format("'{}' is compressed with gzip", name),
+                "unpack it: gzip -dc FILE > NEW_FILE; predict also reads from a pipe: gzip -dc FILE | bertdist predict "
+                "--test_file - --format csv ...");
+  }
+}
+
+TableSchema::TableSchema(std::string_view bytes, const Dialect& dialect, std::string name)
+    : name_(std::move(name)), dialect_(dialect) {
+  require_plain_text(bytes, name_);
   if (bytes.starts_with(kByteOrderMark)) data_begin_ = kByteOrderMark.size();
   std::vector<Cell> cells;
   RecordEnd record{};

@@ -14,11 +14,14 @@ namespace bertdist {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
+// Throws Error(data) where a table begins with the bytes of UTF-16 or of gzip. `name` stands for the table.
+void require_plain_text(std::string_view bytes, const std::string& name);
+
 // What a table's beginning says of all its rows: its columns, and where the rows begin.
 class TableSchema {
  public:
   // `bytes` start with the table's first record, whole, perhaps behind a byte order mark and empty lines. `name` stands
-  // for the table in messages. Throws Error(data) where it is empty, UTF-16, or its first record is bad.
+  // for the table in messages. Throws Error(data) where it is empty, no plain text, or its first record is bad.
   TableSchema(std::string_view bytes, const Dialect& dialect, std::string name);
 
   const std::string& name() const { return name_; }

@@ -28,7 +28,10 @@ void fail_to_read(const std::filesystem::path& path, int error) {
   const char* hint = error == ENOENT   ? "check the path; a relative one starts at the folder that bertdist runs in"
                      : error == EACCES ? "the user that runs bertdist may not read it"
                                        : "";
-  throw Error(ExitCode::data, fmt::format("cannot read '{}': {}", text_name(path), std::strerror(error)), hint);
+  const std::string place =
+      path.is_relative() && path != "-" ? fmt::format(" (looked at {})", std::filesystem::absolute(path).string()) : "";
+  throw Error(ExitCode::data, fmt::format("cannot read '{}': {}{}", text_name(path), std::strerror(error), place),
+              hint);
 }
 
 void require_readable(const std::filesystem::path& path) {

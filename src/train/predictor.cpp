@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "data/cooperation.h"
@@ -13,6 +15,7 @@
 #include "train/dataset.h"
 #include "train/evaluator.h"
 #include "train/frozen_pass.h"
+#include "train/skipped_rows.h"
 
 namespace bertdist {
 
@@ -71,11 +74,14 @@ void broadcast_block(Communicator& communicator, TokenBlock& block) {
   broadcast_vector(communicator, block.token_type_ids);
 }
 
+using SkipRow = std::function<void(const std::string& problem)>;
+
 // Rank 0's side: the input's rows, and what of them is echoed.
 class RowSource {
  public:
-  RowSource(const PredictOptions& options, const BertTokenizer& tokenizer)
-      : options_(options), tokenizer_(tokenizer), rows_(options.file, options.table) {}
+  // A bad row is handed to `skip`, or throws where that is empty.
+  RowSource(const PredictOptions& options, const BertTokenizer& tokenizer, SkipRow skip)
+      : options_(options), tokenizer_(tokenizer), skip_(std::move(skip)), rows_(options.file, options.table) {}
 
   struct Line {
     std::int64_t row;   // from 0
@@ -102,7 +108,6 @@ class RowSource {
     return true;
   }
 
-  std::int64_t num_skipped() const { return num_skipped_; }
   std::size_t num_invalid_utf8() const { return num_invalid_utf8_; }
 
  private:
@@ -128,23 +133,23 @@ class RowSource {
         row_.problem = error.what();
       }
     }
-    if (!options_.skip_bad_rows) {
-      throw Error(ExitCode::data, fmt::format("{}:{}: {}", rows_.schema().name(), row_.line, row_.problem),
-                  "mend the row, or set on_bad_row = \"skip\" to leave such rows out");
+    const std::string problem = fmt::format("{}:{}: {}", rows_.schema().name(), row_.line, row_.problem);
+    if (!skip_) {
+      throw Error(ExitCode::data, problem, "mend the row, or set on_bad_row = \"skip\" to leave such rows out");
     }
-    ++num_skipped_;
+    skip_(problem);
     return false;
   }
 
   const PredictOptions& options_;
   const BertTokenizer& tokenizer_;
+  SkipRow skip_;
   RowStream rows_;
   std::optional<ExampleReader> examples_;
   std::vector<std::size_t> echoed_columns_;
   Row row_;
   Encoding encoding_;
   std::int64_t next_row_ = 0;
-  std::int64_t num_skipped_ = 0;
   std::size_t num_invalid_utf8_ = 0;
 };
 
@@ -164,8 +169,12 @@ std::int64_t predict(const BertForSequenceClassification& model, const BertToken
   const std::int64_t num_labels = model.config().num_labels();
   std::optional<RowSource> source;
   std::optional<PredictionWriter> writer;
+  std::optional<SkippedRows> skipped;
   if (communicator.rank() == 0) {
-    source.emplace(options, tokenizer);
+    SkipRow skip;
+    if (options.skip_bad_rows) skip = [&](const std::string& problem) { skipped->add(problem); };
+    source.emplace(options, tokenizer, skip);
+    skipped.emplace(options.output_file, log);
     writer.emplace(options.output_file, model.config().id2label, options.output_columns);
   }
 
@@ -195,7 +204,7 @@ std::int64_t predict(const BertForSequenceClassification& model, const BertToken
   }
   if (!writer) return 0;
   writer->finish();
-  if (source->num_skipped() > 0) log.warn("bad rows left out: {}", source->num_skipped());
+  skipped->finish();
   if (source->num_invalid_utf8() > 0) {
     log.warn("invalid UTF-8 sequences read as U+FFFD: {}", source->num_invalid_utf8());
   }

@@ -191,11 +191,11 @@ TEST(CommunicatorErrors, DifferentCallsAreNamedBeforeThePayloadMoves) {
 }
 
 template <typename Call>
-std::string error_of(const Call& call) {
+std::string error_of(const Call& call, ExitCode code = ExitCode::peer) {
   try {
     call();
   } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::peer);
+    EXPECT_EQ(error.code(), code);
     return error.what();
   }
   return "";
@@ -283,6 +283,24 @@ TEST(CommunicatorErrors, RanksThatDifferAreNamed) {
   require_same_on_all_ranks(communicator, "same", "test");
   if (communicator.world_size() == 1) return;
   EXPECT_THROW(require_same_on_all_ranks(communicator, std::to_string(communicator.rank()), "test"), Error);
+}
+
+TEST(CommunicatorErrors, ValuesThatDifferAreNamedWithTheirRanks) {
+  MpiCommunicator communicator(MPI_COMM_WORLD, {});
+  std::map<std::string, std::string> values = {{"seed", "1"}, {"version", "0.1.0"}, {"text", std::string(200, 'a')}};
+  require_same_values_on_all_ranks(communicator, values, "test");
+  if (communicator.world_size() < 3) return;
+  if (communicator.rank() == 1) values["version"] = "0.2.0";
+  if (communicator.rank() >= 2) values["seed"] = "2";
+  if (communicator.rank() >= 2) values["freeze"] = "\"base\"";
+  const std::string message =
+      error_of([&] { require_same_values_on_all_ranks(communicator, values, "test"); }, ExitCode::communication);
+  std::string others = communicator.world_size() == 3 ? "rank 2 differs" : "ranks 2";
+  for (int rank = 3; rank < communicator.world_size(); ++rank) others += ", " + std::to_string(rank);
+  if (communicator.world_size() > 3) others += " differ";
+  EXPECT_EQ(message, others +
+                         " from rank 0 in freeze (\"base\", rank 0: unset), seed (2, rank 0: 1); "
+                         "rank 1 differs from rank 0 in version (0.2.0, rank 0: 0.1.0)");
 }
 
 // Colours 0 and 1 by the rank's parity, compared with plain MPI's split by the same colours.

@@ -172,6 +172,25 @@ TEST_F(Sources, OneFileServesAllCommands) {
        {Command::train, Command::prepare, Command::tokenize, Command::evaluate, Command::predict}) {
     EXPECT_EQ(parse_config(command, {"--config", file}).model_name_or_path, "m") << command_name(command);
   }
+  // What train alone does not allow.
+  EXPECT_EQ(parse_config(Command::evaluate, {"--config", file, "--validation_file", "v.csv", "--train_file", "-"})
+                .validation_file,
+            "v.csv");
+}
+
+TEST_F(Sources, EveryValueHasAName) {
+  const std::map<std::string, std::string> values = option_values(train("seed = 7\nfreeze = 'base'"));
+  EXPECT_EQ(values.at("seed"), "7");
+  EXPECT_EQ(values.at("freeze"), "\"base\"");
+  EXPECT_FALSE(values.contains("save_total_limit"));
+}
+
+TEST(Options, AreUsedByTheCommandsThatSaySo) {
+  EXPECT_TRUE(uses_option(Command::prepare, "train_file"));
+  EXPECT_FALSE(uses_option(Command::predict, "train_file"));
+  EXPECT_FALSE(uses_option(Command::predict, "validation_file"));
+  EXPECT_TRUE(uses_option(Command::predict, "test_file"));
+  EXPECT_FALSE(uses_option(Command::predict, "no such key"));
 }
 
 TEST(WarmUp, StepsWinOverTheRatioAndSharesAreRoundedUp) {
@@ -193,6 +212,11 @@ TEST(Invocation, StartsWithACommandOrMeansTrain) {
   EXPECT_THAT(predict.arguments, ElementsAre("--test_file", "-"));
   EXPECT_FALSE(predict.help);
   EXPECT_TRUE(parse_invocation({"predict", "--help"}).help);
+  EXPECT_TRUE(parse_invocation({"help"}).help);
+  EXPECT_EQ(parse_invocation({"help"}).command, Command::train);
+  EXPECT_TRUE(parse_invocation({"help", "predict"}).help);
+  EXPECT_EQ(parse_invocation({"help", "predict"}).command, Command::predict);
+  EXPECT_THAT(error_of([] { parse_invocation({"help", "predcit"}); }).hint(), HasSubstr("\"predict\""));
   EXPECT_TRUE(parse_invocation({"--version"}).version);
   const Error error = error_of([] { parse_invocation({"trian"}); });
   EXPECT_THAT(error.what(), HasSubstr("unknown command \"trian\""));

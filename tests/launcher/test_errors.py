@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from reference.program import WITH_PERMISSIONS
 from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification
 
 BERTDIST = os.environ["BERTDIST"]
-CONFIGURATION, DATA, MODEL, OUTPUT, NUMERIC, DEVICE = 2, 3, 4, 5, 7, 8
+CONFIGURATION, DATA, MODEL, OUTPUT, COMMUNICATION, NUMERIC, DEVICE = 2, 3, 4, 5, 6, 7, 8
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "text", "of", "words"]
 ROWS = ["good text,0", "bad text,1", "good words,0", "bad words,1", "good,0", "bad,1"]
 
@@ -97,7 +98,7 @@ def test_wrong_options(tmp_path, model, table, options, exit_code, facts):
 
 
 @pytest.mark.parametrize(
-    ("content", "facts"), [(None, []), ("", []), ("text,label\n", []), ("text,label\ngood,0,1\nbad,1\ngood,0\n", [":2"]),
+    ("content", "facts"), [(None, []), ("", []), ("text,label\n", ["has no rows, only a header"]), ("text,label\ngood,0,1\nbad,1\ngood,0\n", [":2"]),
                          ("text,label\ngood,0\n\nbad\n", [":4", "number of fields: 1"])]
 )
 def test_unusable_tables(tmp_path, model, content, facts):
@@ -180,8 +181,21 @@ def test_ranks_that_disagree_change_nothing(tmp_path, model, table):
     line = [os.environ["MPIRUN"], "-np", 1, BERTDIST, *common, "--overwrite_output_dir", "--seed", 1,
             ":", "-np", 1, BERTDIST, *common, "--overwrite_output_dir", "--seed", 2]
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True, timeout=120)
-    assert_fails(done, 6, "the configuration")
+    assert_fails(done, COMMUNICATION, "rank 1 differs from rank 0 in seed (2, rank 0: 1)\n")
     assert {path.name for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_ranks_with_other_commands_or_options_end_before_anything_is_read(tmp_path, table):
+    options = ["--model_name_or_path", tmp_path / "no model", "--train_file", table, "--output_dir", tmp_path / "out",
+               "--token_cache_dir", tmp_path / "cache"]
+    parts = [["prepare", *options], ["train", *options], ["prepare", *options, "--learning_rate", "1e-3"], ["prepare", *options]]
+    line = [os.environ["MPIRUN"]]
+    for part in parts:
+        line += ["-np", 1, BERTDIST, *part, ":"]
+    done = subprocess.run(list(map(str, line[:-1])), capture_output=True, text=True, timeout=120)
+    assert_fails(done, COMMUNICATION, "rank 1 differs from rank 0 in command (train, rank 0: prepare); rank 2 differs from "
+                 "rank 0 in learning_rate (0.001, rank 0: 5e-5)", "start all ranks")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_ranks_with_other_weights_are_refused(tmp_path, model, table):
@@ -272,6 +286,16 @@ def test_output_folder_that_cannot_be(tmp_path, model, table):
     (tmp_path / "out").write_text("a file, not a folder")
     done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, "--overwrite_output_dir")
     assert_fails(done, OUTPUT, "out")
+
+
+def test_a_read_only_output_folder(tmp_path, model, table):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o555)
+    for output_dir in (tmp_path / "out", tmp_path / "out" / "below"):
+        done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, "--output_dir", output_dir,
+                     launcher=WITH_PERMISSIONS)
+        assert_fails(done, OUTPUT, f"cannot write into '{tmp_path / 'out'}': Permission denied", "choose another output_dir")
+    assert not (tmp_path / "cache").exists(), "found before anything is tokenised"
 
 
 def test_output_folder_in_use_is_left_alone(tmp_path, model, table):

@@ -81,6 +81,33 @@ def test_a_pair_that_cannot_be_truncated_is_a_bad_row(model, tmp_path):
     assert "bad rows left out: 1" in done.stderr
 
 
+def test_rows_that_are_left_out_are_listed(model, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("text,id\na,1\nb\nc,3\n\nd,4,5\n")
+    listed = [f"{source}:3: number of fields: 1, but 2 in the first record",
+              f"{source}:6: number of fields: 3, but 2 in the first record"]
+    for name in ("out.jsonl", "out.csv"):
+        done = predict(model, source, tmp_path / name, on_bad_row="skip")
+        assert (tmp_path / f"{name}.skipped.txt").read_text().splitlines() == listed
+        assert f"bad rows left out: 2; listed in {tmp_path / name}.skipped.txt" in done.stderr
+    done = run("predict", model_name_or_path=model, test_file=source, on_bad_row="skip")
+    assert [line.partition("left out: ")[2] for line in done.stderr.splitlines()] == [*listed, "2"]
+    write_csv(source, [("a", 1)], header=("text", "id"))
+    predict(model, source, tmp_path / "out.jsonl", on_bad_row="skip")
+    assert not (tmp_path / "out.jsonl.skipped.txt").exists(), "an earlier run's list is not this one's"
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_a_header_alone_has_no_predictions(model, tmp_path, ranks):
+    source = tmp_path / "in.csv"
+    source.write_text("text,label\n")
+    for name in ("out.jsonl", "out.csv"):
+        predict(model, source, tmp_path / name, ranks=ranks)
+    assert (tmp_path / "out.jsonl").read_bytes() == b""
+    assert (tmp_path / "out.csv").read_text() == "row,label,probability_LABEL_0,probability_LABEL_1,logit_LABEL_0,logit_LABEL_1\n"
+    assert run("predict", ranks=ranks, model_name_or_path=model, test_file=source).stdout == ""
+
+
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_a_slow_writer_gets_its_answers(model, ranks):
     line = command("predict", ranks=ranks, model_name_or_path=model, test_file="-", format="csv", num_threads=1,

@@ -145,6 +145,18 @@ def test_a_quote_that_is_never_closed_is_never_skipped(model, tmp_path, policy):
     assert done.returncode == DATA and f"{source}:3: a quote opens here that is never closed" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("label", ["true", "1.0", "[1]"])
+def test_a_label_of_jsonl_is_a_string_or_an_integer(model, tmp_path, label):
+    source = tmp_path / "a.jsonl"
+    source.write_text('{"text": "a", "label": 0}\n{"text": "b", "label": %s}\n{"text": "c", "label": "1"}\n' % label)
+    done = prepare(model, source)
+    assert done.returncode == DATA
+    assert f"{source}:2: the label in 'label' is {label}, neither a string nor an integer" in done.stderr, done.stderr
+    assert prepare(model, source, "--on_bad_row", "skip").returncode == 0
+    with h5py.File(newest_cache(model)) as cache:
+        assert list(cache["labels"]) == [0, 1] and list(cache["source_lines"]) == [1, 3]
+
+
 def test_another_delimiter_is_told(model, tmp_path):
     source = tmp_path / "a.csv"
     source.write_text("text;label\na;0\n")

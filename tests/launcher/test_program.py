@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from reference.program import ENVIRONMENT, make_rows, save_bert, write_csv
+
 BERTDIST = Path(os.environ["BERTDIST"])
 
 
@@ -26,6 +28,12 @@ def test_help_and_version_need_neither_torch_nor_mpi():
         assert done.returncode == 0 and "bertdist" in done.stdout, done.stderr
 
 
+def test_help_is_a_command_too():
+    for command in ([], ["predict"], ["sweep"]):
+        asked = run(BERTDIST, "help", *command)
+        assert asked.returncode == 0 and asked.stdout == run(BERTDIST, *command, "--help").stdout
+
+
 def test_a_program_without_its_other_half_says_so(tmp_path):
     alone = Path(shutil.copy(BERTDIST, tmp_path / "bertdist"))
     (tmp_path / "train.csv").write_text("text,label\na,0\nb,1\n")
@@ -44,9 +52,16 @@ def test_it_starts_by_a_link_and_from_path(tmp_path):
     assert done.returncode == 4 and "no/such/model" in done.stderr, "the model is looked for by bertdist-torch"
 
 
-def test_installed_where_the_user_wants(tmp_path):
+def test_installed_where_the_user_wants_it_trains(tmp_path):
     build = BERTDIST.parent.parent
     done = run("cmake", "--install", build, "--prefix", tmp_path)
     assert done.returncode == 0, done.stderr
     assert run(tmp_path / "bin" / "bertdist", "--version").stdout.startswith("bertdist ")
     assert "not found" not in libraries_of(tmp_path / "bin" / "bertdist-torch")
+    save_bert(tmp_path / "model")
+    write_csv(tmp_path / "train.csv", make_rows(20))
+    environment = {**ENVIRONMENT, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = run(os.environ["MPIRUN"], "-np", 2, "bertdist", "--model_name_or_path", "model", "--train_file", "train.csv",
+               "--output_dir", "out", "--token_cache_dir", "cache", cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "model.safetensors").exists()

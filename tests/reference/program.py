@@ -15,6 +15,10 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]",
 # One thread: what is compared bit for bit must not depend on how many cores the machine has.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
+# In front of a command: file permissions hold for it, whoever runs the tests.
+WITH_PERMISSIONS = [] if os.geteuid() else ["setpriv", "--bounding-set=-dac_override,-dac_read_search",
+                                            "--inh-caps=-dac_override,-dac_read_search"]
+
 
 def command(*arguments, ranks=0, **options):
     """`bertdist ARGUMENTS --key value ...`; ranks=0 is the program without mpirun. What is compared with a reference is
@@ -54,14 +58,15 @@ def predictions_of(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def save_bert(folder, seed=0, dropout=0.1, **options):
-    """A small random BERT with a classifier and a tokenizer over letters, as transformers saves them."""
+def save_bert(folder, seed=0, dropout=0.1, with_classifier=True, **options):
+    """A small random BERT and a tokenizer over letters, as transformers saves them."""
     torch.manual_seed(seed)
     config = BertConfig(**{"vocab_size": len(VOCABULARY), "hidden_size": 32, "num_hidden_layers": 2,
                            "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 48,
                            "num_labels": 2, "initializer_range": 0.2, "hidden_dropout_prob": dropout,
                            "attention_probs_dropout_prob": dropout, **options})
-    BertForSequenceClassification(config).save_pretrained(folder)
+    model = BertForSequenceClassification(config)
+    (model if with_classifier else model.bert).save_pretrained(folder)
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in VOCABULARY))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": True}))
     AutoTokenizer.from_pretrained(folder).save_pretrained(folder)

@@ -62,16 +62,19 @@ class Machine:
         lists = text.split("packages=(", 1)[1].split("cpu_wheels", 1)[0]
         (self.folder / "packages").write_text("\n".join(lists.replace("test_packages=(", " ").replace(")", " ").split()))
 
-    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess:
-        environment = {
+    def environment(self) -> dict[str, str]:
+        return {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "MACHINE": str(self.folder),
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder / "tmp"),
         }
+
+    def run(self, script: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
         self.log.write_text("")
         return subprocess.run(
-            [self.project / script, *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            [self.project / script, *arguments], env=self.environment(), cwd=cwd, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True,
         )
 
     def calls(self) -> list[str]:

@@ -65,11 +65,33 @@ def test_the_users_own_file_behind_an_equals_sign(machine, tmp_path):
     assert (machine.folder / "predicted").read_text().startswith("url\n")
 
 
-@pytest.mark.parametrize("key", ["--output_dir", "--text_column", "--train_file", "--jobs"])
+def test_a_validation_file_of_ones_own_leaves_no_split(machine, tmp_path):
+    for name in ("train.csv", "validation.csv", "test.csv"):
+        (tmp_path / name).write_text("text,label\na,1\n")
+    result = machine.run("launcher/quickstart", "--train_file", "train.csv", "--validation_file=validation.csv",
+                         "--test-file", "test.csv", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    prepare, train, _ = bertdist_calls(machine)
+    files = " ".join(f"--{name}_file {tmp_path / name}.csv" for name in ("train", "validation", "test"))
+    assert prepare.endswith(files) and train.endswith(files)
+    assert "validation_split" not in "".join(machine.calls())
+
+
+@pytest.mark.parametrize("key", ["--output_dir", "--text_column", "--train_file", "--validation_file", "--jobs"])
 def test_a_key_without_its_value_is_named_before_anything_is_done(machine, key):
     result = machine.run("launcher/quickstart", key)
     assert result.returncode == 1 and f"option {key} needs a value" in result.stderr
     assert machine.calls() == []
+
+
+def test_a_dry_run_prints_what_a_run_does(machine):
+    dry = machine.run("launcher/quickstart", "--dry-run", "--seed", "3")
+    printed = [line.removeprefix("would run: ").replace("\\", "") for line in dry.stdout.splitlines()]
+    machine.run("launcher/quickstart", "--seed", "3")
+    # The log has a program's name without its folder.
+    assert bertdist_calls(machine) == [line.removeprefix("bin/") for line in printed
+                                       if line.startswith(("bin/bertdist", "mpirun"))]
+    assert len(bertdist_calls(machine)) == 3
 
 
 def test_a_dry_run_runs_nothing(machine):

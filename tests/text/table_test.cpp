@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "text/example.h"
+#include "text/row_stream.h"
 
 namespace bertdist {
 namespace {
@@ -117,6 +118,10 @@ TEST_F(TableTest, FilesThatCannotBeTables) {
   EXPECT_THAT(error_of([&] { Table(write("empty.csv", ""), {}); }).what(), HasSubstr("is empty"));
   EXPECT_THAT(error_of([&] { Table(write("bom.csv", "\xEF\xBB\xBF\n\n"), {}); }).what(), HasSubstr("is empty"));
   EXPECT_THAT(error_of([&] { Table(write("wide.csv", "\xFF\xFEt"), {}); }).what(), HasSubstr("UTF-16"));
+  EXPECT_THAT(error_of([&] { Table(write("small.csv", "\x1F\x8B\x08"), {}); }).what(), HasSubstr("gzip"));
+  // A stream has it before it looks for the end of a record, which these bytes need not have.
+  RowStream stream(write("small.csv", "\x1F\x8B\x08\"" + std::string(1000, 'x')), {});
+  EXPECT_THAT(error_of([&] { stream.wait(std::chrono::seconds(10)); }).what(), HasSubstr("gzip"));
   std::filesystem::create_directories(folder_ / "folder.csv");
   EXPECT_THAT(error_of([&] { Table(folder_ / "folder.csv", {}); }).what(), HasSubstr("is a folder"));
 }

@@ -62,12 +62,12 @@ void run_rounds(const Job& job) {
 
 int main(int argc, char** argv) {
   if (argc != 3 && argc != 5) return 2;
-  bertdist::Config config;
-  config.comm_timeout_s = std::atof(argv[1]);
+  bertdist::Request request{.command = bertdist::Command::train, .config = {}, .sweep = {}, .trials = {}};
+  request.config.comm_timeout_s = std::atof(argv[1]);
   bertdist::plan.rounds = std::atoi(argv[2]);
   if (argc == 5) {
     bertdist::plan.wrong_rank = std::atoi(argv[3]);
     bertdist::plan.wrong_round = std::atoi(argv[4]);
   }
-  return bertdist::run_job(config, bertdist::run_rounds);
+  return bertdist::run_job(request, bertdist::run_rounds);
 }
