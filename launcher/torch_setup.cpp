@@ -1,7 +1,9 @@
 #include "torch_setup.h"
 
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <span>
 #include <stdexcept>
@@ -25,6 +27,16 @@ at::ScalarType frozen_dtype(const Job& job) {
   return lacking == 0 ? at::kBFloat16 : at::kFloat;
 }
 
+// Rank 0 writes there. A folder that is missing still is made later.
+bool token_cache_is_writable(const Job& job) {
+  std::int64_t refused = 0;
+  if (job.communicator.rank() == 0) {
+    refused = ::access(job.config.token_cache_dir.c_str(), W_OK | X_OK) != 0 && errno != ENOENT ? 1 : 0;
+  }
+  job.communicator.broadcast(std::as_writable_bytes(std::span(&refused, 1)), 0, "whether the cache can be written");
+  return refused == 0;
+}
+
 }  // namespace
 
 at::ScalarType inference_dtype(const Config& config) {
@@ -34,7 +46,8 @@ at::ScalarType inference_dtype(const Config& config) {
 FrozenPassOptions frozen_pass_options(const Job& job) {
   return {.dtype = frozen_dtype(job),
           .cache_dir = job.config.token_cache_dir,
-          .max_cache_bytes = 1e9 * job.config.feature_cache_max_gb};
+          .max_cache_bytes = 1e9 * job.config.feature_cache_max_gb,
+          .may_write = token_cache_is_writable(job)};
 }
 
 void rethrow_without_trace(const c10::Error& error) {

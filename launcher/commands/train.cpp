@@ -27,6 +27,16 @@ std::string host_name() {
   return name;
 }
 
+bool frozen_layers_run_apart(const Config& config) {
+  return config.freeze.kind != Config::Freeze::Kind::none && !config.frozen_dropout;
+}
+
+void warn_of_unwritable_cache(const Job& job, const FrozenPassOptions& options) {
+  if (job.communicator.rank() != 0 || options.may_write || !frozen_layers_run_apart(job.config)) return;
+  job.log.warn("'{}' cannot be written: the frozen layers' output that is not there yet is kept in memory",
+               job.config.token_cache_dir);
+}
+
 void announce_ranks(const Job& job, at::ScalarType frozen_dtype) {
   const std::string host = host_name();
   std::set<std::string> hosts;
@@ -34,12 +44,10 @@ void announce_ranks(const Job& job, at::ScalarType frozen_dtype) {
     hosts.emplace(reinterpret_cast<const char*>(name.data()), name.size());
   }
   const int world_size = job.communicator.world_size();
-  const bool frozen_layers_run_apart =
-      job.config.freeze.kind != Config::Freeze::Kind::none && !job.config.frozen_dropout;
   job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, float32{} on the CPU", BERTDIST_VERSION,
                world_size, world_size == 1 ? "" : "s", hosts.size(), hosts.size() == 1 ? "" : "s", *hosts.begin(),
                job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name(),
-               frozen_layers_run_apart && frozen_dtype == at::kBFloat16 ? ", frozen layers bfloat16," : "");
+               frozen_layers_run_apart(job.config) && frozen_dtype == at::kBFloat16 ? ", frozen layers bfloat16," : "");
   if (const std::string launch = describe(job.launch); !launch.empty()) job.log.info("{}", launch);
   if (job.launch.slurm && job.launch.slurm->num_tasks > world_size) {
     job.log.info("SLURM has room for {} tasks in this job: mpirun, or srun --mpi=pmix, starts one rank on each",
@@ -103,6 +111,7 @@ void run_train(const Job& job) {
   Communicator& communicator = job.communicator;
   const FrozenPassOptions frozen_pass = frozen_pass_options(job);
   announce_ranks(job, frozen_pass.dtype);
+  warn_of_unwritable_cache(job, frozen_pass);
   const ModelSource source = open_model_source(config);
   check_freezing(source.config, freeze_spec(config));
   BertForSequenceClassification::check_pretrained(source.folder);

@@ -42,6 +42,12 @@ std::string in_mib(double bytes) {
   return fmt::format("{:.{}f} MiB", bytes / (1 << 20), bytes < (10 << 20) ? 1 : 0);
 }
 
+// Collective. For root, so that ranks agree.
+bool is_there(const CacheFolder& folder, Communicator& communicator) {
+  const bool found = communicator.rank() == 0 && fs::exists(folder.cache());
+  return broadcast_text(communicator, found ? "found" : "missing", 0, "feature cache found") == "found";
+}
+
 // Makes the file where it is not there yet.
 void ensure_file(const CacheFolder& folder, const FeatureDescription& description, const Dataset& dataset,
                  const std::function<void(Receivers, const FeatureSink&)>& run_pass, Communicator& communicator,
@@ -96,12 +102,13 @@ std::optional<FrozenFeatures> FrozenFeatures::compute(const BertForSequenceClass
   require_same_on_all_ranks(communicator, description.content_hash(), "the frozen layers' weights, rows or options");
 
   const auto num_bytes = static_cast<double>(description.num_bytes());
-  const bool on_disk = num_bytes <= options.max_cache_bytes;
+  const CacheFolder folder(options.cache_dir, description.content_hash());
+  const bool on_disk = num_bytes <= options.max_cache_bytes && (options.may_write || is_there(folder, communicator));
   log.info("the frozen layers' output: {} distinct rows of {}, {} tokens, {}: {}", rows.indices.size(), dataset.size(),
            rows.num_tokens, in_mib(num_bytes),
            on_disk                          ? "kept on disk"
            : num_bytes <= kMaxBytesInMemory ? "kept in memory"
-                                            : "more than feature_cache_max_gb, computed whenever it is needed");
+                                            : "not kept, computed whenever it is needed");
   if (!on_disk && num_bytes > kMaxBytesInMemory) return std::nullopt;
 
   const auto run_pass = [&](Receivers receivers, const FeatureSink& sink) {
@@ -109,7 +116,6 @@ std::optional<FrozenFeatures> FrozenFeatures::compute(const BertForSequenceClass
     run_frozen_pass(encoder, dataset, rows, receivers, communicator, sink);
   };
   if (on_disk) {
-    const CacheFolder folder(options.cache_dir, description.content_hash());
     ensure_file(folder, description, dataset, run_pass, communicator, log);
     on_all_ranks(communicator, "feature cache", [&] {
       features.file_.emplace(folder.cache(), description, communicator.rank(), communicator.world_size());

@@ -21,6 +21,7 @@ struct FrozenPassOptions {
   at::ScalarType dtype = at::kFloat;  // of its matrix products: float32 or bfloat16
   std::filesystem::path cache_dir;
   double max_cache_bytes = 0;  // of one file; beyond it the pass is not kept on disk
+  bool may_write = true;       // into cache_dir; otherwise only the files that are there are used
 };
 
 // What the model's frozen prefix makes of each row of a split, computed once and kept: in a file that later runs find,

@@ -9,7 +9,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from program import ENVIRONMENT, command, losses_of, make_rows, run, save_bert, state_of, write_csv
+from program import ENVIRONMENT, WITH_PERMISSIONS, command, losses_of, make_rows, run, save_bert, state_of, write_csv
 from transformers import AutoTokenizer
 
 FREEZE = {"whole": "base_except_pooler", "part": "{first_layers = 1}"}
@@ -110,6 +110,31 @@ def test_what_decides_the_features_decides_the_file(folder, tmp_path):
     count, log = new_files(dtype="bfloat16", freeze=FREEZE["part"], model_name_or_path=folder / "other_model",
                            max_train_samples=100)
     assert count == 1 and "the tokens changed" in log
+
+
+def test_a_cache_that_cannot_be_written_is_used_as_far_as_it_goes(folder, tmp_path):
+    cache = tmp_path / "cache"
+    options = {"freeze": FREEZE["whole"], "token_cache_dir": cache}
+    wanted = options_for(folder, tmp_path / "out", **options)
+    run("prepare", **{key: wanted[key] for key in ("model_name_or_path", "train_file", "validation_file", "token_cache_dir")})
+
+    def train_read_only(name, ranks):
+        for place in (cache, cache / "by_source"):
+            place.chmod(0o555)
+        done = train_with(folder, tmp_path / name, ranks=ranks, launcher=WITH_PERMISSIONS, **options)
+        for place in (cache, cache / "by_source"):
+            place.chmod(0o755)
+        assert done.stderr.count("warning: ") == 1, done.stderr
+        assert f"warning: '{cache}' cannot be written: the frozen layers' output" in done.stderr.replace("[rank 0] ", "")
+        return done.stderr
+
+    for ranks in (0, 2):
+        assert train_read_only(f"memory{ranks}", ranks).count(": kept in memory\n") == 2
+    assert feature_files(cache) == []
+    train_with(folder, tmp_path / "disk", **options)
+    assert len(feature_files(cache)) == 2
+    assert everything_of(tmp_path / "disk") == everything_of(tmp_path / "memory0")
+    assert train_read_only("found", 0).count("output of the frozen layers found") == 2
 
 
 def test_damage_is_named(folder, tmp_path):
