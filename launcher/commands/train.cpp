@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/stop_token.h"
 #include "commands.h"
+#include "label_report.h"
 #include "model_setup.h"
 #include "parameter_table.h"
 #include "report/run_log.h"
@@ -119,6 +120,7 @@ void run_train(const Job& job) {
 
   const TokenCaches caches = open_caches(prepare_caches(job, source, known_labels(config, source.config)));
   const Splits splits = select_rows(config, caches);
+  report_labels(job, caches.labels, *splits.train, source.config);
   BertForSequenceClassification model = load_model(job, source.folder, caches.labels.names());
   const Freezing freezing = apply_freezing(model, freeze_spec(config), config.frozen_dropout);
   if (communicator.rank() == 0) {

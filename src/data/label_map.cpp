@@ -6,6 +6,8 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "tokenizer/character_classes.h"
+#include "tokenizer/utf8.h"
 
 namespace bertdist {
 
@@ -29,6 +31,24 @@ std::string list_names(const std::vector<std::string>& names) {
   std::string list;
   for (std::size_t i = 0; i < listed; ++i) list += fmt::format("{}'{}'", i == 0 ? "" : ", ", names[i]);
   return listed == names.size() ? list : fmt::format("{} and {} more", list, names.size() - listed);
+}
+
+bool is_blank(char32_t c) {
+  return c == U' ' || (c >= U'\t' && c <= U'\r') || c == U'\u00A0' || c == U'\u3000';
+}
+
+// Without whitespace, in lower case.
+std::string folded(std::string_view name) {
+  std::string valid;
+  if (utf8::replace_invalid(name, valid) > 0) name = valid;
+  std::string text;
+  for (std::size_t at = 0; at < name.size();) {
+    const char32_t c = utf8::decode(name, at);
+    if (is_blank(c)) continue;
+    const Lowercase lower = to_lowercase(c);
+    for (int i = 0; i < lower.size; ++i) utf8::append(text, lower.code_points[i]);
+  }
+  return text;
 }
 
 void require_consecutive(std::vector<std::string> values, std::string_view where) {
@@ -90,6 +110,15 @@ std::optional<std::int64_t> LabelMap::id_of(std::string_view label) const {
   if (!id || *id < 0 || *id >= num_labels() || std::any_of(names_.begin(), names_.end(), is_integer))
     return std::nullopt;
   return id;
+}
+
+std::optional<std::pair<std::string, std::string>> LabelMap::look_alikes() const {
+  std::unordered_map<std::string, std::string> seen;
+  for (const std::string& name : names_) {
+    const auto [first, is_new] = seen.emplace(folded(name), name);
+    if (!is_new) return std::pair(first->second, name);
+  }
+  return std::nullopt;
 }
 
 std::string LabelMap::describe() const {

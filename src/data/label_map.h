@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace bertdist {
@@ -27,6 +28,8 @@ class LabelMap {
   const std::vector<std::string>& names() const { return names_; }
   // A name's id. Where no name is an integer, an id written as a number is a label too.
   std::optional<std::int64_t> id_of(std::string_view label) const;
+  // Two labels that differ in nothing but whitespace and letter case: probably one, written in two ways.
+  std::optional<std::pair<std::string, std::string>> look_alikes() const;
   // For messages: the labels that id_of knows.
   std::string describe() const;
 

@@ -60,5 +60,14 @@ TEST(LabelMap, WhatIsNoMapIsAnError) {
   EXPECT_THROW(LabelMap::from_values({"0"}, "a column"), Error);
 }
 
+TEST(LabelMap, LabelsThatLookAlikeAreFound) {
+  using Pair = std::pair<std::string, std::string>;
+  EXPECT_EQ(LabelMap({"Safe", "Not Safe"}).look_alikes(), std::nullopt);
+  EXPECT_EQ(LabelMap({"Safe", "Not Safe", "safe "}).look_alikes(), Pair("Safe", "safe "));
+  EXPECT_EQ(LabelMap({"not\xC2\xA0safe", "Safe", "NotSafe"}).look_alikes(), Pair("not\xC2\xA0safe", "NotSafe"));
+  EXPECT_EQ(LabelMap({"\xC3\xA4rger", "\xC3\x84RGER"}).look_alikes(), Pair("\xC3\xA4rger", "\xC3\x84RGER"));
+  EXPECT_EQ(LabelMap({"\xFF", "\xC3"}).look_alikes(), Pair("\xFF", "\xC3")) << "both are shown as U+FFFD";
+}
+
 }  // namespace
 }  // namespace bertdist
