@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,19 @@ def test_logits_of_the_whole_sample(trained, tmp_path):
         assert len(rows) == len(texts) >= 150
         np.testing.assert_allclose([row["logits"] for row in rows], transformers_logits(folder / "out", texts),
                                    atol=1e-5, rtol=0)
+
+
+def test_minilm_logits_of_the_whole_sample(tmp_path):
+    minilm, count = os.environ["BERTDIST_MINILM"], 0
+    torch.manual_seed(1)  # of the classifier
+    AutoModelForSequenceClassification.from_pretrained(minilm, num_labels=2).save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(minilm).save_pretrained(tmp_path / "model")
+    for split in ("train", "validation", "test"):
+        rows = predictions_of(predict(tmp_path / "model", SAMPLE / f"{split}.csv", tmp_path / f"{split}.jsonl"))
+        expected = transformers_logits(tmp_path / "model", read_texts(SAMPLE / f"{split}.csv"))
+        np.testing.assert_allclose([row["logits"] for row in rows], expected, atol=1e-5, rtol=0)
+        count += len(rows)
+    assert count == 1020
 
 
 def test_pipeline_gives_the_same_labels_and_scores(trained, tmp_path):

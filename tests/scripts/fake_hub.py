@@ -45,7 +45,9 @@ class Handler(BaseHTTPRequestHandler):
         return 404, {"X-Error-Code": what}, b""
 
     def api(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        repository = "/".join(path.split("/")[:3])
+        parts = path.split("/")
+        old_name = "/".join(parts[:2])  # models/bert-base-uncased, which has no organisation
+        repository = old_name if old_name in self.repositories else "/".join(parts[:3])
         files = self.repositories.get(repository)
         if files is None:
             return self.missing("RepoNotFound")
