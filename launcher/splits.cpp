@@ -1,5 +1,6 @@
 #include "splits.h"
 
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -33,6 +34,21 @@ Splits select_rows(const Config& config, const TokenCaches& caches) {
   if (caches.validation) splits.validation.emplace(whole_file(caches.validation, config.max_eval_samples));
   if (caches.test) splits.test.emplace(whole_file(caches.test, config.max_predict_samples));
   return splits;
+}
+
+void warn_of_missing_classes(const Job& job, const Splits& splits, std::int64_t num_labels) {
+  if (job.communicator.rank() != 0) return;
+  const auto warn = [&](const std::optional<Dataset>& split, const char* consequence) {
+    if (!split) return;
+    std::set<std::int64_t> classes;
+    for (std::int64_t i = 0; i < split->size(); ++i) classes.insert(split->label(i));
+    if (std::ssize(classes) == num_labels) return;
+    job.log.warn("the AUC of '{}' is undefined: not every class has a row there{}", split->cache().source(),
+                 consequence);
+  };
+  const bool auc_decides = splits.train && job.config.metric_for_best_model == "auc";
+  warn(splits.validation, auc_decides ? "; by metric_for_best_model = \"auc\" no checkpoint will be the best" : "");
+  warn(splits.test, "");
 }
 
 }  // namespace bertdist

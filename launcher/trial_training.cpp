@@ -80,6 +80,7 @@ TrialResult train_trial(const Job& job, const Trial& trial, const SweepSpec& spe
   check_freezing(source.config, freeze_spec(config));
   const TokenCaches caches = open_caches(prepare_caches(job, source, known_labels(config, source.config)));
   const Splits splits = select_rows(config, caches);
+  warn_of_missing_classes(job, splits, std::ssize(caches.labels.names()));
   BertForSequenceClassification model = load_model(job, source.folder, caches.labels.names());
   apply_freezing(model, freeze_spec(config), config.frozen_dropout);
 
@@ -97,9 +98,8 @@ TrialResult train_trial(const Job& job, const Trial& trial, const SweepSpec& spe
     if (stopped) break;
   }
   const TrainResult train = trainer.finish();
-  const Evaluation evaluation =
-      evaluate(*trainer.validation_forward(), config.per_device_eval_batch_size, model.config().num_labels(),
-               config.label_smoothing_factor, job.communicator, job.log);
+  const Evaluation evaluation = evaluate(*trainer.validation_forward(), config.per_device_eval_batch_size,
+                                         model.config().num_labels(), config.label_smoothing_factor, job.communicator);
 
   const TrialResult result{.trial = trial.index,
                            .state = stopped ? TrialResult::State::stopped : TrialResult::State::finished,

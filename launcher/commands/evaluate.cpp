@@ -22,12 +22,13 @@ void run_evaluate(const Job& job) {
   const Job evaluation_job{files, job.communicator, job.launch, job.log, job.num_threads};
   const TokenCaches caches = open_caches(prepare_caches(evaluation_job, source, LabelMap(model.config().id2label)));
   const Splits splits = select_rows(files, caches);
+  warn_of_missing_classes(job, splits, model.config().num_labels());
   const ResultFiles results(config.output_dir, job.communicator.rank());
   const auto evaluate_split = [&](const std::optional<Dataset>& split, const char* name, const char* prefix) {
     if (!split) return;
     const Forward forward(model, *split, dtype);
     results.write(name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(),
-                                 /*label_smoothing_factor=*/0, job.communicator, job.log)
+                                 /*label_smoothing_factor=*/0, job.communicator)
                             .to_json(prefix));
   };
   // A lone test file is the evaluation; beside a validation file it has results of its own.

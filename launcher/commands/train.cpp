@@ -121,6 +121,7 @@ void run_train(const Job& job) {
   const TokenCaches caches = open_caches(prepare_caches(job, source, known_labels(config, source.config)));
   const Splits splits = select_rows(config, caches);
   report_labels(job, caches.labels, *splits.train, source.config);
+  warn_of_missing_classes(job, splits, std::ssize(caches.labels.names()));
   BertForSequenceClassification model = load_model(job, source.folder, caches.labels.names());
   const Freezing freezing = apply_freezing(model, freeze_spec(config), config.frozen_dropout);
   if (communicator.rank() == 0) {
@@ -144,7 +145,7 @@ void run_train(const Job& job) {
                           {"global_step", result.state.global_step}});
   const auto final_metrics = [&](const Forward& forward, const char* name, const char* prefix) {
     results.write(name, evaluate(forward, config.per_device_eval_batch_size, model.config().num_labels(),
-                                 config.label_smoothing_factor, communicator, job.log)
+                                 config.label_smoothing_factor, communicator)
                             .to_json(prefix));
   };
   if (trainer.validation_forward()) final_metrics(*trainer.validation_forward(), "eval", "eval_");

@@ -237,7 +237,8 @@ Options evaluation_options() {
                   &Config::greater_is_better)
           .defaults_to("false for loss, otherwise true"),
       optional_integer_option({"early_stopping_patience", section, kTrain,
-                               "End training after so many evaluations in a row without a new best."},
+                               "End training after so many evaluations in a row without a new best; those without a "
+                               "checkpoint do not count."},
                               &Config::early_stopping_patience, at_least(1)),
   };
 }

@@ -72,4 +72,8 @@ std::string with_thousands_separators(long long value) {
   return digits;
 }
 
+std::string counted(long long number, std::string_view noun) {
+  return fmt::format("{} {}{}", with_thousands_separators(number), noun, number == 1 ? "" : "s");
+}
+
 }  // namespace bertdist

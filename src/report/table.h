@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace bertdist {
@@ -36,5 +37,7 @@ class TablePrinter {
 
 // 1234567 -> "1,234,567"
 std::string with_thousands_separators(long long value);
+// "1 step", "1,234 steps"
+std::string counted(long long number, std::string_view noun);
 
 }  // namespace bertdist

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <limits>
 
 #include "base/error.h"
 #include "data/split.h"
@@ -65,6 +66,8 @@ void append_records(Bytes& records, std::span<const std::int64_t> rows, const at
   }
 }
 
+}  // namespace
+
 nlohmann::ordered_json metrics_to_json(const ClassificationMetrics& metrics) {
   nlohmann::ordered_json json;
   for (const auto& [name, value] : metrics.named()) {
@@ -75,19 +78,20 @@ nlohmann::ordered_json metrics_to_json(const ClassificationMetrics& metrics) {
 }
 
 ClassificationMetrics metrics_from_json(const nlohmann::json& json) {
+  const auto number = [&](const char* name) {
+    return json.at(name).is_null() ? std::numeric_limits<double>::quiet_NaN() : json.at(name).get<double>();
+  };
   ClassificationMetrics metrics;
-  metrics.accuracy = json.at("accuracy");
-  if (!json.at("auc").is_null()) metrics.auc = json.at("auc").get<double>();
-  metrics.f1 = json.at("f1");
-  metrics.precision = json.at("precision");
-  metrics.recall = json.at("recall");
-  metrics.mcc = json.at("mcc");
-  metrics.loss = json.at("loss");
+  metrics.accuracy = number("accuracy");
+  if (!json.at("auc").is_null()) metrics.auc = number("auc");
+  metrics.f1 = number("f1");
+  metrics.precision = number("precision");
+  metrics.recall = number("recall");
+  metrics.mcc = number("mcc");
+  metrics.loss = number("loss");
   metrics.confusion_matrix = json.at("confusion_matrix");
   return metrics;
 }
-
-}  // namespace
 
 std::vector<float> gather_logits(std::span<const std::int32_t> lengths, const BatchLimit& limit,
                                  std::int64_t num_labels, const BatchLogits& batch_logits, Communicator& communicator) {
@@ -114,7 +118,7 @@ std::vector<float> gather_logits(std::span<const std::int32_t> lengths, const Ba
 }
 
 Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_t num_labels,
-                    double label_smoothing_factor, Communicator& communicator, const Log& log) {
+                    double label_smoothing_factor, Communicator& communicator) {
   const auto start = std::chrono::steady_clock::now();
   const Dataset& dataset = forward.dataset();
   const std::vector<float> logits = gather_logits(
@@ -132,9 +136,6 @@ Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_
   }
   metrics = broadcast_text(communicator, metrics, 0, "evaluation metrics");
   evaluation.metrics = metrics_from_json(nlohmann::json::parse(metrics));
-  if (!evaluation.metrics.auc && communicator.rank() == 0) {
-    log.warn("the AUC of '{}' is undefined: not every class has a row there", dataset.cache().source());
-  }
   evaluation.num_rows = dataset.size();
   evaluation.runtime = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return evaluation;

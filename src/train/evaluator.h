@@ -7,7 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/log.h"
 #include "comm/communicator.h"
 #include "data/batch_plan.h"
 #include "metrics/classification_metrics.h"
@@ -24,6 +23,10 @@ using BatchLogits = std::function<at::Tensor(std::span<const std::int64_t> indic
 std::vector<float> gather_logits(std::span<const std::int32_t> lengths, const BatchLimit& limit,
                                  std::int64_t num_labels, const BatchLogits& batch_logits, Communicator& communicator);
 
+// What travels between ranks and into files. A number that is not finite is null there, and NaN once it is read.
+nlohmann::ordered_json metrics_to_json(const ClassificationMetrics& metrics);
+ClassificationMetrics metrics_from_json(const nlohmann::json& json);
+
 struct Evaluation {
   ClassificationMetrics metrics;
   std::int64_t num_rows = 0;
@@ -34,8 +37,8 @@ struct Evaluation {
 };
 
 // Collective. Metrics of a whole split, the same on every rank; the loss is that of the training, smoothed where that
-// is. Throws Error(data) where a row has no label. Warns where the AUC is undefined.
+// is. Throws Error(data) where a row has no label.
 Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_t num_labels,
-                    double label_smoothing_factor, Communicator& communicator, const Log& log);
+                    double label_smoothing_factor, Communicator& communicator);
 
 }  // namespace bertdist

@@ -155,10 +155,10 @@ bool HeadBatch::report(std::size_t index, double loss, double grad_norm) {
   head.state.total_loss += loss;
   head.state.loss_since_log += loss;
   ++head.state.steps_since_log;
-  if (head.length.is_due(head.config->logging_strategy, head.config->logging_steps, step)) {
+  if (head.length.is_log_due(*head.config, step)) {
     log_train_loss(head, grad_norm);
   }
-  const bool evaluates = head.length.is_due(head.config->eval_strategy, head.config->eval_steps, step);
+  const bool evaluates = head.length.is_evaluation_due(*head.config, step);
   if (evaluates) {
     Evaluation evaluation = evaluate_head(head.values, *head.config);
     keep_best(head, evaluation);

@@ -22,6 +22,23 @@ SchedulerType scheduler_type(Config::Scheduler scheduler) {
   throw Error(ExitCode::internal, "unknown scheduler");
 }
 
+bool is_due(const RunLength& length, Config::Strategy strategy, std::int64_t every, std::int64_t step) {
+  switch (strategy) {
+    case Config::Strategy::no:
+      return false;
+    case Config::Strategy::steps:
+      return step % every == 0;
+    case Config::Strategy::epoch:
+      return step % length.steps_per_epoch == 0 || step == length.max_steps;
+  }
+  return false;
+}
+
+bool is_due_or_last(const RunLength& length, Config::Strategy strategy, std::int64_t every, std::int64_t step) {
+  const bool is_last = strategy != Config::Strategy::no && step == length.max_steps;
+  return is_last || is_due(length, strategy, every, step);
+}
+
 }  // namespace
 
 std::int64_t global_batch_size(const Config& config, int world_size) {
@@ -45,16 +62,16 @@ LearningRateSchedule learning_rate_schedule(const Config& config, std::int64_t n
           .num_training_steps = num_training_steps};
 }
 
-bool RunLength::is_due(Config::Strategy strategy, std::int64_t every, std::int64_t step) const {
-  switch (strategy) {
-    case Config::Strategy::no:
-      return false;
-    case Config::Strategy::steps:
-      return step % every == 0;
-    case Config::Strategy::epoch:
-      return step % steps_per_epoch == 0 || step == max_steps;
-  }
-  return false;
+bool RunLength::is_log_due(const Config& config, std::int64_t step) const {
+  return is_due(*this, config.logging_strategy, config.logging_steps, step);
+}
+
+bool RunLength::is_evaluation_due(const Config& config, std::int64_t step) const {
+  return is_due_or_last(*this, config.eval_strategy, config.eval_steps, step);
+}
+
+bool RunLength::is_save_due(const Config& config, std::int64_t step) const {
+  return is_due_or_last(*this, config.save_strategy, config.save_steps, step);
 }
 
 }  // namespace bertdist

@@ -20,8 +20,11 @@ struct RunLength {
   std::int64_t max_steps = 1;
 
   double epoch(std::int64_t step) const { return static_cast<double>(step) / static_cast<double>(steps_per_epoch); }
-  // Whether what happens by `strategy`, by steps every so many, happens once `step` steps are done.
-  bool is_due(Config::Strategy strategy, std::int64_t every, std::int64_t step) const;
+  // Whether it happens once `step` steps are done. As in Hugging Face's Trainer, a strategy by steps evaluates and
+  // saves after the last step too, but does not log there.
+  bool is_log_due(const Config& config, std::int64_t step) const;
+  bool is_evaluation_due(const Config& config, std::int64_t step) const;
+  bool is_save_due(const Config& config, std::int64_t step) const;
 };
 
 }  // namespace bertdist

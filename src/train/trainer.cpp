@@ -111,9 +111,9 @@ std::optional<Evaluation> Trainer::advance() {
     report_progress(result.loss);
 
     std::optional<Evaluation> evaluation;
-    if (is_due(config_.logging_strategy, config_.logging_steps)) log_train_loss(result);
-    if (validation_forward_ && is_due(config_.eval_strategy, config_.eval_steps)) evaluation = run_evaluation();
-    if (is_due(config_.save_strategy, config_.save_steps)) save_checkpoint();
+    if (length().is_log_due(config_, state_.global_step)) log_train_loss(result);
+    if (validation_forward_ && length().is_evaluation_due(config_, state_.global_step)) evaluation = run_evaluation();
+    if (length().is_save_due(config_, state_.global_step)) save_checkpoint();
     if (result.stop_requested) stop_with_checkpoint();
     if (evaluation) return evaluation;
   }
@@ -138,9 +138,8 @@ TrainResult Trainer::finish() {
 }
 
 void Trainer::announce() const {
-  log_.info("{} training rows, global batch {}: {} steps an epoch, {} in all", with_thousands_separators(train_.size()),
-            global_batch_size_, with_thousands_separators(steps_per_epoch_),
-            with_thousands_separators(state_.max_steps));
+  log_.info("{}, global batch {}: {} an epoch, {} in all", counted(train_.size(), "training row"), global_batch_size_,
+            counted(steps_per_epoch_, "step"), with_thousands_separators(state_.max_steps));
 }
 
 const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {
@@ -270,11 +269,8 @@ void Trainer::fail_not_finite(std::int64_t step, std::span<const std::int64_t> i
   throw Error(ExitCode::numeric,
               fmt::format("step {}: loss {}, gradient norm {}: not finite; {}", step + 1, result.loss, result.grad_norm,
                           lines.empty() ? "the loss of each single row is finite" : "rows at lines" + lines),
-              "lower learning_rate, add warmup_steps or set max_grad_norm; the last checkpoint is still good");
-}
-
-bool Trainer::is_due(Config::Strategy strategy, std::int64_t every) const {
-  return RunLength{steps_per_epoch_, state_.max_steps}.is_due(strategy, every, state_.global_step);
+              fmt::format("lower learning_rate, add warmup_steps or set max_grad_norm{}",
+                          checkpoints_.newest_first().empty() ? "" : "; the last checkpoint is still good"));
 }
 
 void Trainer::report_progress(double loss) {
@@ -300,7 +296,7 @@ void Trainer::log_train_loss(const StepResult& result) {
 
 Evaluation Trainer::run_evaluation() {
   Evaluation evaluation = evaluate(*validation_forward_, config_.per_device_eval_batch_size,
-                                   model_.config().num_labels(), config_.label_smoothing_factor, communicator_, log_);
+                                   model_.config().num_labels(), config_.label_smoothing_factor, communicator_);
   nlohmann::ordered_json entry{{"epoch", state_.epoch}};
   entry.update(evaluation.to_json("eval_"));
   entry["step"] = state_.global_step;
@@ -311,19 +307,18 @@ Evaluation Trainer::run_evaluation() {
 }
 
 void Trainer::keep_best(std::optional<double> metric) {
+  // Only what is kept can be gone back to.
+  const bool is_kept = role_ == TrainerRole::trial || length().is_save_due(config_, state_.global_step);
+  if (!is_kept) return;
   const bool is_better = metric && (!state_.best_metric || (config_.greater_is_better ? *metric > *state_.best_metric
                                                                                       : *metric < *state_.best_metric));
   state_.evaluations_without_progress = is_better ? 0 : state_.evaluations_without_progress + 1;
-  if (!metric) {
-    log_.warn("{} is undefined on the validation rows: this evaluation cannot be the best",
-              config_.metric_for_best_model);
-  }
   if (!is_better) return;
   state_.best_metric = metric;
   state_.best_global_step = state_.global_step;
   if (role_ == TrainerRole::trial) {
     if (config_.load_best_model_at_end) best_values_ = parameters_.values().clone();
-  } else if (is_due(config_.save_strategy, config_.save_steps)) {
+  } else {
     state_.best_model_checkpoint = checkpoints_.path_of(state_.global_step).string();
   }
 }
@@ -347,7 +342,7 @@ void Trainer::save_checkpoint() {
 }
 
 void Trainer::stop_with_checkpoint() {
-  if (!is_due(config_.save_strategy, config_.save_steps)) save_checkpoint();
+  if (!length().is_save_due(config_, state_.global_step)) save_checkpoint();
   const std::string_view signal = stop_.signal().value_or("a signal to another rank");
   if (run_log_) run_log_->append({{"step", state_.global_step}, {"stopped_by", signal}});
   if (progress_) progress_->clear();

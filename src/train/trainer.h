@@ -94,7 +94,7 @@ class Trainer {
                                std::int64_t global_count, std::int64_t step);
   [[noreturn]] void fail_not_finite(std::int64_t step, std::span<const std::int64_t> indices, const StepResult& result);
 
-  bool is_due(Config::Strategy strategy, std::int64_t every) const;
+  RunLength length() const { return {steps_per_epoch_, state_.max_steps}; }
   void report_progress(double loss);
   void log_train_loss(const StepResult& result);
   Evaluation run_evaluation();

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -223,8 +224,14 @@ def test_one_class_has_no_auc_but_a_warning(tmp_path, model, table):
     validation.write_text("text,label\ngood,0\nbad,0\n")
     done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, "--validation_file", validation)
     assert done.returncode == 0, done.stderr
-    assert "AUC" in done.stderr and "undefined" in done.stderr
+    (warning,) = [line for line in done.stderr.splitlines() if "AUC" in line]
+    assert warning.startswith("warning: ") and "validation.csv" in warning and "undefined" in warning
     assert json.loads((tmp_path / "out" / "eval_results.json").read_text())["eval_auc"] is None
+
+
+def test_one_step_is_no_plural(tmp_path, model, table):
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, "--global_batch_size", 6)
+    assert "6 training rows, global batch 6: 1 step an epoch, 1 in all" in done.stderr
 
 
 def test_more_ranks_than_rows(tmp_path, model, table):
@@ -315,6 +322,12 @@ def test_a_loss_that_is_not_finite(tmp_path, model, table):
     options = ["--learning_rate", "1e38", "--max_grad_norm", 0, "--num_train_epochs", 20, "--global_batch_size", 2]
     done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, *options)
     assert_fails(done, NUMERIC, "step ", "not finite", "learning_rate")
+    (lines,) = re.findall(r"not finite; rows at lines((?: [0-9]+)+)$", done.stderr, re.MULTILINE)
+    assert {int(line) for line in lines.split()} <= set(range(2, 8))
+    assert "checkpoint" not in done.stderr, "there is none"
+    (tmp_path / "out").rename(tmp_path / "without")
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, *options, "--save_steps", 1)
+    assert_fails(done, NUMERIC, "not finite", "the last checkpoint is still good")
 
 
 def test_too_little_memory(tmp_path, model, table):

@@ -198,6 +198,22 @@ def test_the_best_checkpoint_is_still_known(folder):
             == (folder / "best" / f"checkpoint-{expected['best_global_step']}" / "model.safetensors").read_bytes())
 
 
+@pytest.mark.parametrize("load_best_model_at_end", [True, False])
+def test_only_what_is_saved_can_be_the_best(folder, load_best_model_at_end):
+    output_dir = folder / f"saved-is-best-{load_best_model_at_end}"
+    result = train(folder / "model", output_dir, **options_of(
+        folder, num_train_epochs=2, learning_rate=2e-2, warmup_steps=0, eval_strategy="steps", eval_steps=1,
+        save_strategy="steps", save_steps=6, load_best_model_at_end=load_best_model_at_end))
+    losses = {entry["step"]: entry["eval_loss"] for entry in state_of(output_dir)["log_history"] if "eval_loss" in entry}
+    saved = {int(path.name.removeprefix("checkpoint-")) for path in output_dir.glob("checkpoint-*")}
+    assert set(losses) == set(range(1, 13)) and saved == {6, 12}
+    best = min(saved, key=losses.get)
+    assert losses[best] > min(losses.values()), "an evaluation without a checkpoint must be better"
+    state = state_of(output_dir)
+    assert (state["best_global_step"], state["best_metric"]) == (best, losses[best])
+    assert f"best checkpoint: {output_dir}/checkpoint-{best} (loss {losses[best]:.4f})" in result.stdout
+
+
 def test_without_a_checkpoint_it_starts_and_says_so(folder):
     options = options_of(folder, num_train_epochs=1)
     result = train(folder / "model", folder / "fresh", resume_from_checkpoint="latest", **options)

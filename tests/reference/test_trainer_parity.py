@@ -89,6 +89,26 @@ CASES = {
 }
 
 
+def test_evaluations_checkpoints_and_logs_come_at_the_trainers_steps(tmp_path):
+    rows = make_rows(40)
+    model = save_bert(tmp_path / "model")
+    schedule = {"max_steps": 7, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 4,
+                "logging_strategy": "steps", "logging_steps": 3}
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    dataset = [{**tokenizer(text, truncation=True, max_length=48), "labels": label} for text, label in rows]
+    trainer = Trainer(BertForSequenceClassification.from_pretrained(model), TrainingArguments(
+        output_dir=tmp_path / "trainer", use_cpu=True, report_to=[], disable_tqdm=True, log_level="error", **schedule),
+        train_dataset=dataset, eval_dataset=dataset[:9], data_collator=DataCollatorWithPadding(tokenizer))
+    trainer.train()
+    file = write_csv(tmp_path / "rows.csv", rows)
+    train(model, tmp_path / "out", train_file=file, validation_file=file, **schedule)
+    ours, theirs = state_of(tmp_path / "out")["log_history"], trainer.state.log_history
+    for key in ("loss", "eval_loss"):
+        assert [entry["step"] for entry in entries_with(key, ours)] == [entry["step"] for entry in entries_with(key, theirs)]
+    checkpoints = {path.name for path in (tmp_path / "out").glob("checkpoint-*")}
+    assert checkpoints == {path.name for path in (tmp_path / "trainer").glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-7"}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_fifty_steps(tmp_path, case):
     num_rows, freeze, accumulation, options = CASES[case]

@@ -47,5 +47,11 @@ TEST(WithThousandsSeparators, GroupsDigitsByThree) {
   EXPECT_EQ(with_thousands_separators(-1234), "-1,234");
 }
 
+TEST(Counted, OneIsNoPlural) {
+  EXPECT_EQ(counted(0, "step"), "0 steps");
+  EXPECT_EQ(counted(1, "step"), "1 step");
+  EXPECT_EQ(counted(1234, "step"), "1,234 steps");
+}
+
 }  // namespace
 }  // namespace bertdist

@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 #include <mpi.h>
 
+#include <cmath>
+#include <limits>
+
 #include "base/error.h"
 #include "comm/mpi_communicator.h"
 
@@ -38,6 +41,18 @@ TEST_P(GatherLogitsTest, RankZeroHoldsEachRowOnceInOrder) {
 
 // None, fewer than ranks, not divisible, and several rounds of the gather.
 INSTANTIATE_TEST_SUITE_P(Rows, GatherLogitsTest, testing::Values(0, 1, 3, 17, 1001));
+
+TEST(MetricsJson, WhatIsUndefinedOrNotFiniteSurvives) {
+  ClassificationMetrics metrics;
+  metrics.accuracy = 0.1 + 0.2;
+  metrics.loss = std::numeric_limits<double>::infinity();
+  metrics.confusion_matrix = {{1, 2}, {3, 4}};
+  const ClassificationMetrics read = metrics_from_json(nlohmann::json::parse(metrics_to_json(metrics).dump()));
+  EXPECT_EQ(read.accuracy, 0.1 + 0.2);
+  EXPECT_FALSE(read.auc);
+  EXPECT_TRUE(std::isnan(read.loss));
+  EXPECT_EQ(read.confusion_matrix, metrics.confusion_matrix);
+}
 
 }  // namespace
 }  // namespace bertdist
