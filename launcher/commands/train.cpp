@@ -1,16 +1,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
+#include <optional>
 #include <set>
 
-#include "base/atomic_file.h"
-#include "base/error.h"
 #include "base/stop_token.h"
 #include "commands.h"
 #include "label_report.h"
 #include "model_setup.h"
+#include "output_folder.h"
 #include "parameter_table.h"
 #include "report/run_log.h"
 #include "results.h"
@@ -56,41 +54,6 @@ void announce_ranks(const Job& job, at::ScalarType frozen_dtype) {
   }
 }
 
-// Before hours of work, not after them.
-void require_writable(std::filesystem::path folder) {
-  std::error_code error;
-  folder = std::filesystem::absolute(folder);
-  while (!std::filesystem::exists(folder, error)) folder = folder.parent_path();
-  const bool is_folder = std::filesystem::is_directory(folder, error);
-  if (is_folder && ::access(folder.c_str(), W_OK | X_OK) == 0) return;
-  throw Error(ExitCode::output,
-              fmt::format("cannot write into '{}': {}", folder.string(),
-                          is_folder ? std::strerror(errno) : "it is not a folder"),
-              "choose another output_dir");
-}
-
-// Nobody's results are mixed with or replaced by this run's unless that was asked for.
-void require_free_output_dir(const Config& config) {
-  const std::filesystem::path folder(config.output_dir);
-  std::error_code error;
-  const bool is_empty = !std::filesystem::exists(folder, error) || std::filesystem::is_empty(folder, error);
-  require_writable(folder);
-  if (is_empty || config.overwrite_output_dir || config.resume_from_checkpoint) return;
-  throw Error(
-      ExitCode::output, fmt::format("output_dir '{}' is not empty", folder.string()),
-      "continue its run with --resume_from_checkpoint latest, replace it with --overwrite_output_dir, or choose "
-      "another output_dir");
-}
-
-// Once everything that the run reads has proved good: a run that cannot start leaves the folder as it was.
-void claim_output_dir(const Job& job, const CheckpointStore& checkpoints) {
-  if (job.communicator.rank() != 0) return;
-  if (job.config.overwrite_output_dir && !job.config.resume_from_checkpoint) checkpoints.remove_previous_run();
-  checkpoints.remove_unfinished();
-  make_directories(checkpoints.output_dir());
-  write_file_atomically(checkpoints.output_dir() / "config.toml", to_toml(job.config));
-}
-
 // For whoever reads the record of a run that was requeued: which start was which.
 void log_start(const Job& job) {
   if (job.communicator.rank() != 0) return;
@@ -116,7 +79,9 @@ void run_train(const Job& job) {
   const ModelSource source = open_model_source(config);
   check_freezing(source.config, freeze_spec(config));
   BertForSequenceClassification::check_pretrained(source.folder);
-  if (communicator.rank() == 0) require_free_output_dir(config);
+  const CheckpointStore checkpoints(config.output_dir, source.folder, to_toml(config));
+  std::optional<OutputFolder> output_folder;
+  if (communicator.rank() == 0) output_folder.emplace(config, source.folder, checkpoints, job.log);
 
   const TokenCaches caches = open_caches(prepare_caches(job, source, known_labels(config, source.config)));
   const Splits splits = select_rows(config, caches);
@@ -129,11 +94,10 @@ void run_train(const Job& job) {
     std::fflush(stdout);
   }
 
-  const CheckpointStore checkpoints(config.output_dir, source.folder, to_toml(config));
   Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, frozen_pass,
                   checkpoints, communicator, job.log, stop);
-  trainer.start();
-  claim_output_dir(job, checkpoints);
+  const std::int64_t first_step = trainer.start();
+  if (output_folder) output_folder->claim(first_step);
   log_start(job);
   const TrainResult result = trainer.train();
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <system_error>
 
@@ -58,6 +59,20 @@ void rename_durably(const fs::path& from, const fs::path& to) {
   fsync_path(parent_of(to));
 }
 
+// Puts the folder `from` in the place of the folder `to`, which comes to be at `from`.
+void exchange_durably(const fs::path& from, const fs::path& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
+    fsync_path(parent_of(to));
+    return;
+  }
+  if (errno != EINVAL && errno != ENOSYS) fail("replace", to, errno);
+  // A file system that cannot exchange, NFS for one: for a moment there is no folder, but never half of one.
+  const fs::path aside = temporary_name(from);
+  rename_durably(to, aside);
+  rename_durably(from, to);
+  rename_durably(aside, from);
+}
+
 }  // namespace
 
 void make_directories(const fs::path& path) {
@@ -107,10 +122,13 @@ AtomicDirectory::~AtomicDirectory() {
 void AtomicDirectory::commit() {
   for (const auto& entry : fs::recursive_directory_iterator(temporary_)) fsync_path(entry.path());
   fsync_path(temporary_);
-  std::error_code error;
-  fs::remove_all(target_, error);
-  if (error) fail("replace", target_, error.value());
-  rename_durably(temporary_, target_);
+  std::error_code ignored;
+  if (fs::is_directory(target_, ignored)) {
+    exchange_durably(temporary_, target_);
+    fs::remove_all(temporary_, ignored);
+  } else {
+    rename_durably(temporary_, target_);
+  }
   committed_ = true;
 }
 

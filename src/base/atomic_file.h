@@ -29,7 +29,8 @@ class AtomicFile {
   bool committed_ = false;
 };
 
-// The same for a folder; commit() replaces a folder that already stands at the target.
+// The same for a folder. commit() exchanges it with one that already stands at the target, so that a whole folder is
+// there at every moment, where the file system can do so.
 class AtomicDirectory {
  public:
   explicit AtomicDirectory(std::filesystem::path target);

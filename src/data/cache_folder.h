@@ -6,40 +6,12 @@
 #include <string_view>
 #include <utility>
 
+#include "base/file_lock.h"
 #include "base/log.h"
 #include "comm/communicator.h"
 #include "data/token_cache_format.h"
 
 namespace bertdist {
-
-// An advisory lock on a file, held until it is destroyed or the process ends, however it ends. The file is removed with
-// the lock.
-class FileLock {
- public:
-  // Nothing while another process holds it. Throws Error(output) where the file cannot be made.
-  static std::optional<FileLock> try_acquire(const std::filesystem::path& path);
-  ~FileLock();
-  FileLock(FileLock&& other) noexcept
-      : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), locked_(other.locked_) {}
-  FileLock& operator=(FileLock&& other) noexcept {
-    std::swap(path_, other.path_);
-    std::swap(descriptor_, other.descriptor_);
-    std::swap(locked_, other.locked_);
-    return *this;
-  }
-  FileLock(const FileLock&) = delete;
-
-  // False on a file system without locks: two jobs may then do the same work, each under its own temporary name.
-  bool locked() const { return locked_; }
-
- private:
-  FileLock(std::filesystem::path path, int descriptor, bool locked)
-      : path_(std::move(path)), descriptor_(descriptor), locked_(locked) {}
-
-  std::filesystem::path path_;
-  int descriptor_;
-  bool locked_;
-};
 
 // The names in token_cache_dir: HASH.h5, HASH.skipped.txt beside it, HASH.lock while it is made, and by_source/*.json,
 // which remember from which fields the last cache of each source file was made. Caches are never removed.

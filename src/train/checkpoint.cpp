@@ -26,6 +26,22 @@ constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kTrainerStateFile = "trainer_state.json";
 constexpr const char* kRunIdentityFile = "run_identity.json";
 constexpr const char* kConfigFile = "config.toml";
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json", "vocab.txt",
+                                           "special_tokens_map.json", "added_tokens.json"};
+// What a run writes into output_dir itself, beside the tokenizer's files.
+constexpr const char* kRunFiles[] = {"config.json",        "model.safetensors", "config.toml",
+                                     "trainer_state.json", "run_log.jsonl",     "train_results.json",
+                                     "eval_results.json",  "test_results.json", "all_results.json"};
+
+// Of checkpoint-<step>; nothing for other names.
+std::optional<std::int64_t> step_of(const std::string& name) {
+  if (!name.starts_with(kCheckpointPrefix)) return std::nullopt;
+  const char* const digits = name.data() + kCheckpointPrefix.size();
+  const char* const end = name.data() + name.size();
+  std::int64_t step = 0;
+  const auto [parsed, error] = std::from_chars(digits, end, step);
+  return error == std::errc() && parsed == end ? std::optional(step) : std::nullopt;
+}
 
 nlohmann::ordered_json read_json(const fs::path& path) {
   std::ifstream file(path);
@@ -53,8 +69,12 @@ void name_max_length(const fs::path& folder, std::int64_t max_length) {
 }
 
 void copy_tokenizer(const fs::path& from, const fs::path& to) {
-  for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json"}) {
+  if (!fs::exists(from / "tokenizer.json") && !fs::exists(from / "vocab.txt")) {
+    throw Error(
+        ExitCode::model, fmt::format("the tokenizer in '{}' is gone: no tokenizer.json, no vocab.txt", from.string()),
+        "a saved model needs it: put the files back, and leave model_name_or_path as it is while a run goes on");
+  }
+  for (const char* name : kTokenizerFiles) {
     std::error_code error;
     if (!fs::exists(from / name) || (fs::exists(to / name) && fs::equivalent(from / name, to / name))) continue;
     fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing, error);
@@ -94,17 +114,12 @@ std::map<std::string, std::string> options_of(std::istream& config_toml) {
   return options;
 }
 
-template <typename IsLeftover>
-void remove_entries(const fs::path& folder, IsLeftover is_leftover) {
-  std::vector<fs::path> leftovers;
+void remove_entry(const fs::path& path) {
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (is_leftover(entry.path().filename().string())) leftovers.push_back(entry.path());
-  }
-  for (const fs::path& path : leftovers) {
-    fs::remove_all(path, error);
-    if (error) throw Error(ExitCode::output, fmt::format("cannot remove '{}': {}", path.string(), error.message()));
-  }
+  // The marker goes first: a removal cut short must not leave what looks like a checkpoint.
+  if (fs::is_directory(path, error)) fs::remove(path / kTrainerStateFile, error);
+  fs::remove_all(path, error);
+  if (error) throw Error(ExitCode::output, fmt::format("cannot remove '{}': {}", path.string(), error.message()));
 }
 
 // Copies one tensor of a file into a parameter's part of a flat buffer.
@@ -184,18 +199,20 @@ void CheckpointStore::save_final_model(const BertForSequenceClassification& mode
   write_file_atomically(output_dir_ / kConfigFile, config_toml_);
 }
 
-std::vector<std::pair<std::int64_t, fs::path>> CheckpointStore::complete_checkpoints() const {
+std::vector<std::pair<std::int64_t, fs::path>> CheckpointStore::checkpoint_folders() const {
   std::vector<std::pair<std::int64_t, fs::path>> found;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(output_dir_, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(kCheckpointPrefix) || !fs::exists(entry.path() / kTrainerStateFile)) continue;
-    std::int64_t step = 0;
-    const char* const digits = name.data() + kCheckpointPrefix.size();
-    const char* const end = name.data() + name.size();
-    if (std::from_chars(digits, end, step).ptr == end) found.emplace_back(step, entry.path());
+    const std::optional<std::int64_t> step = step_of(entry.path().filename().string());
+    if (step && entry.is_directory(error)) found.emplace_back(*step, entry.path());
   }
   std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::vector<std::pair<std::int64_t, fs::path>> CheckpointStore::complete_checkpoints() const {
+  auto found = checkpoint_folders();
+  std::erase_if(found, [](const auto& checkpoint) { return !fs::exists(checkpoint.second / kTrainerStateFile); });
   return found;
 }
 
@@ -222,27 +239,47 @@ void CheckpointStore::rotate(std::int64_t save_total_limit, const std::string& b
   for (auto it = checkpoints.begin(); it != checkpoints.end() && surplus > 0; ++it) {
     const bool is_newest = std::next(it) == checkpoints.end();
     if (is_newest || it->second == fs::path(best_model_checkpoint)) continue;
-    std::error_code error;
-    // The marker goes first: a removal cut short must not leave what looks like a checkpoint.
-    fs::remove(it->second / kTrainerStateFile, error);
-    fs::remove_all(it->second, error);
-    if (error) {
-      throw Error(ExitCode::output, fmt::format("cannot remove '{}': {}", it->second.string(), error.message()));
-    }
+    remove_entry(it->second);
     --surplus;
   }
 }
 
-void CheckpointStore::remove_unfinished() const {
-  remove_entries(output_dir_,
-                 [](const std::string& name) { return name.starts_with(fmt::format(".{}", kCheckpointPrefix)); });
+std::vector<fs::path> CheckpointStore::entries_of_previous_run() const {
+  std::vector<fs::path> entries;
+  for (const auto& [step, path] : checkpoint_folders()) entries.push_back(path);
+  const auto add = [&](const char* name) {
+    if (fs::is_regular_file(output_dir_ / name)) entries.push_back(output_dir_ / name);
+  };
+  for (const char* name : kRunFiles) add(name);
+  for (const char* name : kTokenizerFiles) add(name);
+  return entries;
 }
 
 void CheckpointStore::remove_previous_run() const {
-  remove_entries(output_dir_, [](const std::string& name) {
-    return name.starts_with(kCheckpointPrefix) || name.ends_with("_results.json") || name == kTrainerStateFile ||
-           name == "run_log.jsonl";
-  });
+  for (const fs::path& entry : entries_of_previous_run()) remove_entry(entry);
+}
+
+std::vector<fs::path> CheckpointStore::remove_after(std::int64_t step) const {
+  std::vector<fs::path> removed;
+  for (const auto& [step_of_folder, path] : checkpoint_folders()) {
+    if (step_of_folder <= step) continue;
+    remove_entry(path);
+    removed.push_back(path);
+  }
+  return removed;
+}
+
+void CheckpointStore::remove_unfinished() const {
+  std::vector<fs::path> unfinished;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(output_dir_, error)) {
+    const std::string name = entry.path().filename().string();
+    const auto is_of = [&](std::string_view target) { return name.starts_with(fmt::format(".{}.", target)); };
+    const bool is_ours = name.starts_with(fmt::format(".{}", kCheckpointPrefix)) ||
+                         std::any_of(std::begin(kRunFiles), std::end(kRunFiles), is_of);
+    if (is_ours && name.ends_with(".tmp")) unfinished.push_back(entry.path());
+  }
+  for (const fs::path& path : unfinished) remove_entry(path);
 }
 
 std::vector<std::string> changed_options(const fs::path& checkpoint, const std::string& config_toml) {

@@ -50,18 +50,23 @@ class CheckpointStore {
   // Removes the oldest checkpoints beyond the limit, but never the best one.
   void rotate(std::int64_t save_total_limit, const std::string& best_model_checkpoint) const;
 
-  // Takes away what an earlier run left in output_dir: checkpoints, results and its log. Files of others stay.
+  // What an earlier run left in output_dir: checkpoints, the final model with its tokenizer, results, state and log, by
+  // the names that a run gives them.
+  std::vector<std::filesystem::path> entries_of_previous_run() const;
   void remove_previous_run() const;
-
-  // Takes away what a run that was killed while it wrote a checkpoint left behind.
+  // Takes away the checkpoints of steps after this one, and says which.
+  std::vector<std::filesystem::path> remove_after(std::int64_t step) const;
+  // Takes away what a run that was killed while it wrote left under temporary names.
   void remove_unfinished() const;
 
   // The complete checkpoints, those with the highest steps first.
   std::vector<std::filesystem::path> newest_first() const;
 
  private:
-  std::vector<std::pair<std::int64_t, std::filesystem::path>> complete_checkpoints() const;  // by rising step
-  std::filesystem::path newest_on_top_of(const std::string& frozen_weights) const;           // empty: there is none
+  // By rising step.
+  std::vector<std::pair<std::int64_t, std::filesystem::path>> checkpoint_folders() const;
+  std::vector<std::pair<std::int64_t, std::filesystem::path>> complete_checkpoints() const;
+  std::filesystem::path newest_on_top_of(const std::string& frozen_weights) const;  // empty: there is none
 
   std::filesystem::path output_dir_;
   std::filesystem::path tokenizer_folder_;

@@ -46,9 +46,10 @@ class Trainer {
           const Log& log, const StopToken& stop, TrainerRole role = TrainerRole::run);
 
   // Collective, once, before train(). Checks that all ranks are about to do the same, and goes on from the checkpoint
-  // that the configuration names, if it names one. Writes nothing. Throws Error(communication) where ranks differ, and
-  // Error(configuration) or Error(data) where going on would be another run.
-  void start();
+  // that the configuration names, if it names one. Returns the step that it goes on from, 0 at the beginning. Writes
+  // nothing. Throws Error(communication) where ranks differ, and Error(configuration) or Error(data) where going on
+  // would be another run.
+  std::int64_t start();
   // Throws Error(preempted) once any rank was asked to stop: all ranks end the same step, and a checkpoint of it is
   // saved.
   TrainResult train();

@@ -12,9 +12,10 @@
 
 namespace bertdist {
 
-void Trainer::start() {
+std::int64_t Trainer::start() {
   check_ranks_agree();
   resume();
+  return first_step_;
 }
 
 void Trainer::resume() {

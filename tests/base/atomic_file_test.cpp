@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "base/error.h"
 
@@ -64,6 +66,27 @@ TEST_F(AtomicFileTest, AFolderAppearsWholeOrNotAtAll) {
   std::ofstream(directory.temporary_path() / "weights") << "all";
   directory.commit();
   EXPECT_EQ(content_of(target / "weights"), "all");
+  EXPECT_EQ(entries(), 1u);
+}
+
+TEST_F(AtomicFileTest, AFolderIsThereAtEveryMomentWhileItIsReplaced) {
+  const fs::path target = folder_ / "best";
+  const auto replace = [&] {
+    AtomicDirectory directory(target);
+    std::ofstream(directory.temporary_path() / "weights") << "all";
+    directory.commit();
+  };
+  replace();
+  std::atomic<bool> done = false;
+  std::int64_t looks = 0, misses = 0;
+  std::thread reader([&] {
+    for (; !done; ++looks) misses += fs::exists(target / "weights") ? 0 : 1;
+  });
+  for (int i = 0; i < 100; ++i) replace();
+  done = true;
+  reader.join();
+  EXPECT_GT(looks, 100);
+  EXPECT_EQ(misses, 0);
   EXPECT_EQ(entries(), 1u);
 }
 

@@ -221,6 +221,23 @@ def test_without_a_checkpoint_it_starts_and_says_so(folder):
     assert len(losses_of(folder / "fresh")) == 6
 
 
+def test_going_on_from_an_older_checkpoint_takes_the_newer_ones_away(folder, straight):
+    output_dir, ranks, freeze = straight
+    stopped = folder / f"older-{ranks}-{freeze}"
+    cut_off_after(output_dir, stopped, 18)
+    result = train(folder / "model", stopped, ranks=ranks, resume_from_checkpoint=f"{stopped}/checkpoint-6/",
+                   **options_of(folder, freeze=freeze, num_train_epochs=2, save_total_limit=1))
+    for step in (12, 18):
+        assert f"'{stopped}/checkpoint-{step}' is removed: the run goes on from step 6, before it" in result.stderr
+    assert {path.name for path in stopped.glob("checkpoint-*")} >= {"checkpoint-12"}
+    assert not (stopped / "checkpoint-18").exists()
+    state = state_of(stopped / "checkpoint-12")
+    assert state["global_step"] == 12 and len(losses_of(stopped / "checkpoint-12")) == 12
+    result = train(folder / "model", stopped, ranks=ranks, resume_from_checkpoint="latest",
+                   **options_of(folder, freeze=freeze))
+    assert "at step 12 of 18" in result.stderr and "is removed" not in result.stderr
+
+
 def test_changed_options_are_told(folder):
     output_dir = folder / "changed"
     train(folder / "model", output_dir, **options_of(folder, num_train_epochs=1))

@@ -4,6 +4,7 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -164,12 +165,46 @@ TEST_F(CheckpointTest, RotationKeepsTheBestAndTheNewest) {
 
 TEST_F(CheckpointTest, OverwritingLeavesWhatTheRunDidNotWrite) {
   save(1);
-  std::ofstream(folder_ / "out" / "thesis.tex") << "years of work";
-  std::ofstream(folder_ / "out" / "eval_results.json") << "{}";
+  store_.save_final_model(model_, {});
+  fs::create_directories(folder_ / "out" / "checkpoint-final");
+  const std::vector<std::string> others = {"checkpoint-12", "checkpoint-final/notes", "my_results.json", "thesis.tex"};
+  for (const std::string& name : others) std::ofstream(folder_ / "out" / name) << "years of work";
+  for (const char* name : {"eval_results.json", "run_log.jsonl", "tokenizer.json"}) {
+    std::ofstream(folder_ / "out" / name) << "{}";
+  }
   store_.remove_previous_run();
+  std::vector<std::string> left;
+  for (const auto& entry : fs::recursive_directory_iterator(folder_ / "out")) {
+    if (!entry.is_directory()) left.push_back(fs::relative(entry.path(), folder_ / "out").string());
+  }
+  std::sort(left.begin(), left.end());
+  EXPECT_EQ(left, others);
   EXPECT_FALSE(fs::exists(store_.path_of(1)));
-  EXPECT_FALSE(fs::exists(folder_ / "out" / "eval_results.json"));
-  EXPECT_TRUE(fs::exists(folder_ / "out" / "thesis.tex"));
+}
+
+TEST_F(CheckpointTest, WhatComesAfterAStepCanBeTakenAway) {
+  for (const int step : {5, 10, 15, 20}) save(step);
+  fs::remove(store_.path_of(15) / "trainer_state.json");
+  EXPECT_EQ(store_.remove_after(10), (std::vector{store_.path_of(15), store_.path_of(20)}));
+  EXPECT_EQ(store_.newest_first(), (std::vector{store_.path_of(10), store_.path_of(5)}));
+  EXPECT_FALSE(fs::exists(store_.path_of(15)));
+}
+
+TEST_F(CheckpointTest, WhatAKilledWriterLeftGoes) {
+  for (const char* name : {".checkpoint-7.12.tmp", ".model.safetensors.12.tmp", ".notes.tmp"}) {
+    fs::create_directories(folder_ / "out" / name);
+  }
+  store_.remove_unfinished();
+  EXPECT_FALSE(fs::exists(folder_ / "out" / ".checkpoint-7.12.tmp"));
+  EXPECT_FALSE(fs::exists(folder_ / "out" / ".model.safetensors.12.tmp"));
+  EXPECT_TRUE(fs::exists(folder_ / "out" / ".notes.tmp"));
+}
+
+TEST_F(CheckpointTest, NoModelIsSavedWithoutItsTokenizer) {
+  fs::remove(folder_ / "tokenizer" / "vocab.txt");
+  EXPECT_THROW(save(1), Error);
+  EXPECT_FALSE(fs::exists(store_.path_of(1)));
+  EXPECT_THROW(store_.save_final_model(model_, {}), Error);
 }
 
 TEST_F(CheckpointTest, ResumingAnotherRunIsRefused) {
