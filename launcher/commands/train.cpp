@@ -14,6 +14,7 @@
 #include "results.h"
 #include "splits.h"
 #include "torch_setup.h"
+#include "train/resume.h"
 #include "train/trainer.h"
 
 namespace bertdist {
@@ -26,17 +27,13 @@ std::string host_name() {
   return name;
 }
 
-bool frozen_layers_run_apart(const Config& config) {
-  return config.freeze.kind != Config::Freeze::Kind::none && !config.frozen_dropout;
-}
-
-void warn_of_unwritable_cache(const Job& job, const FrozenPassOptions& options) {
-  if (job.communicator.rank() != 0 || options.may_write || !frozen_layers_run_apart(job.config)) return;
+void warn_of_unwritable_cache(const Job& job, const FrozenPassOptions& options, const RunIdentity& identity) {
+  if (job.communicator.rank() != 0 || options.may_write || identity.frozen_dtype.empty()) return;
   job.log.warn("'{}' cannot be written: the frozen layers' output that is not there yet is kept in memory",
                job.config.token_cache_dir);
 }
 
-void announce_ranks(const Job& job, at::ScalarType frozen_dtype) {
+void announce_ranks(const Job& job, const RunIdentity& identity) {
   const std::string host = host_name();
   std::set<std::string> hosts;
   for (const Bytes& name : job.communicator.all_gather(std::as_bytes(std::span(host)), "host names")) {
@@ -46,7 +43,7 @@ void announce_ranks(const Job& job, at::ScalarType frozen_dtype) {
   job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, float32{} on the CPU", BERTDIST_VERSION,
                world_size, world_size == 1 ? "" : "s", hosts.size(), hosts.size() == 1 ? "" : "s", *hosts.begin(),
                job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name(),
-               frozen_layers_run_apart(job.config) && frozen_dtype == at::kBFloat16 ? ", frozen layers bfloat16," : "");
+               identity.frozen_dtype == "bfloat16" ? ", frozen layers bfloat16," : "");
   if (const std::string launch = describe(job.launch); !launch.empty()) job.log.info("{}", launch);
   if (job.launch.slurm && job.launch.slurm->num_tasks > world_size) {
     job.log.info("SLURM has room for {} tasks in this job: mpirun, or srun --mpi=pmix, starts one rank on each",
@@ -74,14 +71,19 @@ void run_train(const Job& job) {
   const Config& config = job.config;
   Communicator& communicator = job.communicator;
   const FrozenPassOptions frozen_pass = frozen_pass_options(job);
-  announce_ranks(job, frozen_pass.dtype);
-  warn_of_unwritable_cache(job, frozen_pass);
+  const RunIdentity identity =
+      identity_before_loading(config, communicator.world_size(), job.num_threads, frozen_pass.dtype);
+  announce_ranks(job, identity);
+  warn_of_unwritable_cache(job, frozen_pass, identity);
   const ModelSource source = open_model_source(config);
   check_freezing(source.config, freeze_spec(config));
   BertForSequenceClassification::check_pretrained(source.folder);
   const CheckpointStore checkpoints(config.output_dir, source.folder, to_toml(config));
   std::optional<OutputFolder> output_folder;
-  if (communicator.rank() == 0) output_folder.emplace(config, source.folder, checkpoints, job.log);
+  if (communicator.rank() == 0) {
+    output_folder.emplace(config, source.folder, checkpoints, job.log);
+    check_checkpoint(checkpoints, config, identity, job.log);
+  }
 
   const TokenCaches caches = open_caches(prepare_caches(job, source, known_labels(config, source.config)));
   const Splits splits = select_rows(config, caches);

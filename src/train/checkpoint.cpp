@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
-#include <map>
 #include <set>
-#include <sstream>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -95,25 +93,6 @@ void save_optimizer(const fs::path& folder, const AdamW& optimizer, const FlatPa
   save_safetensors(folder / kOptimizerFile, tensors, progress);
 }
 
-nlohmann::ordered_json to_json(const RunIdentity& identity) {
-  return {{"world_size", identity.world_size},
-          {"num_threads", identity.num_threads},
-          {"global_batch_size", identity.global_batch_size},
-          {"seed", identity.seed},
-          {"train_data", identity.train_data},
-          {"frozen_weights", identity.frozen_weights}};
-}
-
-// The effective configuration has one option a line: name = value.
-std::map<std::string, std::string> options_of(std::istream& config_toml) {
-  std::map<std::string, std::string> options;
-  for (std::string line; std::getline(config_toml, line);) {
-    const std::size_t equals = line.find(" = ");
-    if (equals != line.npos && !line.starts_with('#')) options[line.substr(0, equals)] = line.substr(equals + 3);
-  }
-  return options;
-}
-
 void remove_entry(const fs::path& path) {
   std::error_code error;
   // The marker goes first: a removal cut short must not leave what looks like a checkpoint.
@@ -136,33 +115,6 @@ void load_slice(const SafetensorsFile& file, const std::string& name, const at::
 
 }  // namespace
 
-void require_resumable(const RunIdentity& saved, const RunIdentity& current, const Log& log) {
-  const auto require = [](bool same, const std::string& difference, const char* hint) {
-    if (!same) throw Error(ExitCode::configuration, "cannot resume: " + difference, hint);
-  };
-  require(saved.global_batch_size == current.global_batch_size,
-          fmt::format("the checkpoint's global batch is {} rows, this run's {}", saved.global_batch_size,
-                      current.global_batch_size),
-          "set global_batch_size to the checkpoint's: it then does not follow from the number of ranks");
-  require(saved.seed == current.seed,
-          fmt::format("the checkpoint's seed is {}, this run's {}", saved.seed, current.seed),
-          "use the checkpoint's seed");
-  require(
-      saved.train_data == current.train_data, "the checkpoint was trained on other rows",
-      "use the same train_file, columns, tokenizer and max_train_samples; to go on from its weights with other data, "
-      "name the checkpoint as model_name_or_path");
-  require(saved.frozen_weights == current.frozen_weights,
-          "the checkpoint was trained on top of other frozen weights, or with another choice of frozen parameters",
-          "name the model that the run began with as model_name_or_path, with the same freeze; to go on from the "
-          "checkpoint's weights in another way, name the checkpoint as model_name_or_path");
-  if (saved.world_size != current.world_size || saved.num_threads != current.num_threads) {
-    log.info(
-        "the checkpoint was written by {} ranks of {} threads, this run has {} of {}: it will agree with the "
-        "uninterrupted run to rounding, not to the bit",
-        saved.world_size, saved.num_threads, current.world_size, current.num_threads);
-  }
-}
-
 CheckpointStore::CheckpointStore(fs::path output_dir, fs::path tokenizer_folder, std::string config_toml)
     : output_dir_(std::move(output_dir)),
       tokenizer_folder_(std::move(tokenizer_folder)),
@@ -184,7 +136,7 @@ void CheckpointStore::save(const BertForSequenceClassification& model, const Ada
   name_max_length(folder, model.config().max_position_embeddings);
   save_optimizer(folder, optimizer, parameters, progress);
   write_file_atomically(folder / kTrainerStateFile, state.to_json().dump(2) + "\n");
-  write_file_atomically(folder / kRunIdentityFile, to_json(identity).dump(2) + "\n");
+  write_file_atomically(folder / kRunIdentityFile, identity.to_json().dump(2) + "\n");
   write_file_atomically(folder / kConfigFile, config_toml_);
   directory.commit();
 }
@@ -220,6 +172,12 @@ std::vector<fs::path> CheckpointStore::newest_first() const {
   std::vector<fs::path> paths;
   for (const auto& [step, path] : complete_checkpoints()) paths.insert(paths.begin(), path);
   return paths;
+}
+
+std::vector<fs::path> CheckpointStore::to_resume_from(const std::string& resume_from_checkpoint) const {
+  if (resume_from_checkpoint == "latest") return newest_first();
+  const fs::path named(resume_from_checkpoint);
+  return {named.has_filename() ? named : named.parent_path()};  // without a slash at the end
 }
 
 fs::path CheckpointStore::newest_on_top_of(const std::string& frozen_weights) const {
@@ -282,25 +240,6 @@ void CheckpointStore::remove_unfinished() const {
   for (const fs::path& path : unfinished) remove_entry(path);
 }
 
-std::vector<std::string> changed_options(const fs::path& checkpoint, const std::string& config_toml) {
-  const std::set<std::string> expected = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint"};
-  std::ifstream saved_file(checkpoint / kConfigFile);
-  const std::map<std::string, std::string> saved = options_of(saved_file);
-  std::istringstream current_text(config_toml);
-  const std::map<std::string, std::string> current = options_of(current_text);
-  std::set<std::string> names;
-  for (const auto& options : {saved, current}) {
-    for (const auto& [name, value] : options) names.insert(name);
-  }
-  std::vector<std::string> changes;
-  for (const std::string& name : names) {
-    const auto text = [&](const auto& options) { return options.contains(name) ? options.at(name) : "unset"; };
-    if (saved.empty() || expected.contains(name) || text(saved) == text(current)) continue;
-    changes.push_back(fmt::format("{}: {}, now {}", name, text(saved), text(current)));
-  }
-  return changes;
-}
-
 TrainerState load_trainer_state(const fs::path& checkpoint) {
   const fs::path path = checkpoint / kTrainerStateFile;
   return TrainerState::from_json(read_json(path), path.string());
@@ -308,17 +247,7 @@ TrainerState load_trainer_state(const fs::path& checkpoint) {
 
 RunIdentity load_run_identity(const fs::path& checkpoint) {
   const fs::path path = checkpoint / kRunIdentityFile;
-  const nlohmann::ordered_json json = read_json(path);
-  try {
-    return {.world_size = json.at("world_size"),
-            .num_threads = json.at("num_threads"),
-            .global_batch_size = json.at("global_batch_size"),
-            .seed = json.at("seed"),
-            .train_data = json.at("train_data"),
-            .frozen_weights = json.at("frozen_weights")};
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(ExitCode::data, fmt::format("'{}' is damaged: {}", path.string(), error.what()));
-  }
+  return RunIdentity::from_json(read_json(path), path.string());
 }
 
 void load_parameters(const fs::path& checkpoint, FlatParameters& parameters) {

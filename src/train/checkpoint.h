@@ -6,27 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "base/log.h"
 #include "base/progress.h"
 #include "model/bert.h"
 #include "optim/adamw.h"
+#include "train/run_identity.h"
 #include "train/trainer_state.h"
 
 namespace bertdist {
-
-// What must be the same for a resumed run to continue bit for bit (ranks and threads), or at all (the rest).
-struct RunIdentity {
-  int world_size = 1;
-  int num_threads = 1;
-  std::int64_t global_batch_size = 0;
-  std::int64_t seed = 0;
-  std::string train_data;      // TokenCache::content_hash() and the selection of rows
-  std::string frozen_weights;  // hash of the parameters that are not trained
-};
-
-// Throws Error(configuration) where continuing `saved` as `current` would be another run; tells where it will agree
-// with the uninterrupted run to rounding only.
-void require_resumable(const RunIdentity& saved, const RunIdentity& current, const Log& log);
 
 // The folders of a run on disk, all written by rank 0 alone. A checkpoint is a Hugging Face model folder and, beside
 // it, optimizer.safetensors, trainer_state.json, run_identity.json and config.toml; it appears whole, under its final
@@ -61,6 +47,8 @@ class CheckpointStore {
 
   // The complete checkpoints, those with the highest steps first.
   std::vector<std::filesystem::path> newest_first() const;
+  // Those to try in turn for Config::resume_from_checkpoint: "latest", or the one that it names.
+  std::vector<std::filesystem::path> to_resume_from(const std::string& resume_from_checkpoint) const;
 
  private:
   // By rising step.
@@ -72,10 +60,6 @@ class CheckpointStore {
   std::filesystem::path tokenizer_folder_;
   std::string config_toml_;
 };
-
-// The options whose values differ between the checkpoint's config.toml and the given one, as "learning_rate: 5e-05, now
-// 2e-05", without those that say where a run is to be found. A checkpoint without that file has none.
-std::vector<std::string> changed_options(const std::filesystem::path& checkpoint, const std::string& config_toml);
 
 // Reads back what save() wrote, into buffers of the same parameters. Throws Error(data) where a file is missing or does
 // not fit.

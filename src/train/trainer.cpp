@@ -67,12 +67,7 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                                .adam_epsilon = config.adam_epsilon,
                                .weight_decay = config.weight_decay}),
       train_forward_(model, train, frozen_pass, communicator, log),
-      identity_{.world_size = communicator.world_size(),
-                .num_threads = at::get_num_threads(),
-                .global_batch_size = global_batch_size_,
-                .seed = config.seed,
-                .train_data = train.fingerprint(),
-                .frozen_weights = frozen_weights()},
+      identity_(identity_before_loading(config, communicator.world_size(), at::get_num_threads(), frozen_pass.dtype)),
       epoch_table_({{"step", Align::right, 7},
                     {"epoch", Align::right, 6},
                     {"train loss", Align::right, 10},
@@ -82,7 +77,12 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
   if (trains_head_alone(model) && train_forward_.keeps_cls_features()) {
     head_step_.emplace(HeadLayout{.hidden = model.config().hidden_size, .num_labels = model.config().num_labels()});
   }
-  if (validation != nullptr) validation_forward_.emplace(model, *validation, frozen_pass, communicator, log);
+  identity_.train_data = train.fingerprint();
+  identity_.frozen_weights = frozen_weights();
+  if (validation != nullptr) {
+    identity_.validation_data = validation->fingerprint();
+    validation_forward_.emplace(model, *validation, frozen_pass, communicator, log);
+  }
   state_.max_steps = num_training_steps(config, steps_per_epoch_);
   state_.num_train_epochs = config.num_train_epochs;
   state_.train_batch_size = global_batch_size_;

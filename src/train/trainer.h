@@ -79,7 +79,7 @@ class Trainer {
   void announce() const;
   void resume();
   std::optional<Restored> restore();
-  TrainerState restore_from(const std::filesystem::path& checkpoint);
+  TrainerState restore_from(const std::filesystem::path& checkpoint, const RunIdentity& saved);
   void find_best_checkpoint(const std::filesystem::path& resumed_from);
   std::string frozen_weights() const;
   void check_ranks_agree() const;

@@ -7,6 +7,7 @@
 
 #include "base/content_hash.h"
 #include "base/error.h"
+#include "train/resume.h"
 #include "train/tensor_bytes.h"
 #include "train/trainer.h"
 
@@ -46,21 +47,26 @@ void Trainer::resume() {
   first_step_ = state_.global_step;
   first_tokens_ = state_.num_input_tokens_seen;
   log_.info("resuming from '{}' at step {} of {}", folder, state_.global_step, state_.max_steps);
+  if (is_over()) {
+    log_.info("{}: nothing is left to train, the model is evaluated and written as it is",
+              state_.global_step >= state_.max_steps ? "all steps are done" : "early_stopping_patience is used up");
+  }
 }
 
 // Rank 0's. A newest checkpoint that cannot be read must not end a run that an older one can go on.
 std::optional<Trainer::Restored> Trainer::restore() {
-  if (*config_.resume_from_checkpoint != "latest") {
-    const std::filesystem::path folder(*config_.resume_from_checkpoint);
-    return Restored{folder, restore_from(folder)};
-  }
+  const bool is_named = *config_.resume_from_checkpoint != "latest";
   std::exception_ptr failure_of_newest;
-  for (const std::filesystem::path& folder : checkpoints_.newest_first()) {
+  for (const std::filesystem::path& folder : checkpoints_.to_resume_from(*config_.resume_from_checkpoint)) {
     try {
-      return Restored{folder, restore_from(folder)};
+      const RunIdentity saved = load_run_identity(folder);
+      require_resumable(saved, identity_);
+      // Those of the newest were told before anything was loaded.
+      if (failure_of_newest) tell_differences(folder, saved, identity_, config_, log_);
+      return Restored{folder, restore_from(folder, saved)};
     } catch (const Error& error) {
       const bool is_another_run = error.code() == ExitCode::configuration;
-      if (is_another_run) throw;
+      if (is_named || is_another_run) throw;
       if (!failure_of_newest) failure_of_newest = std::current_exception();
       log_.warn("'{}' is passed over: {}", folder.string(), error.what());
     }
@@ -69,14 +75,19 @@ std::optional<Trainer::Restored> Trainer::restore() {
   return std::nullopt;
 }
 
-TrainerState Trainer::restore_from(const std::filesystem::path& checkpoint) {
-  require_resumable(load_run_identity(checkpoint), identity_, log_);
-  for (const std::string& change : changed_options(checkpoint, to_toml(config_))) {
-    log_.info("changed since the checkpoint: {}", change);
-  }
+TrainerState Trainer::restore_from(const std::filesystem::path& checkpoint, const RunIdentity& saved) {
   load_parameters(checkpoint, parameters_);
   load_optimizer(checkpoint, parameters_, optimizer_);
-  return load_trainer_state(checkpoint);
+  TrainerState state = load_trainer_state(checkpoint);
+  // Metrics of other rows, or other metrics, do not compare.
+  const bool same_rows = saved.validation_data == identity_.validation_data;
+  if (same_rows && saved.best_by == identity_.best_by) return state;
+  if (state.best_metric) {
+    log_.info("the best so far, the {} on {} validation rows, does not count any more: now it is the {}", saved.best_by,
+              same_rows ? "the same" : "other", identity_.best_by);
+  }
+  state.forget_best();
+  return state;
 }
 
 // The run's folder may have been moved, or be written in another way: the best checkpoint is looked for in this run's
@@ -93,8 +104,8 @@ void Trainer::find_best_checkpoint(const std::filesystem::path& resumed_from) {
   found = broadcast_text(communicator_, found, 0, "best checkpoint");
   if (found.empty()) {
     log_.warn("the best checkpoint so far, '{}', is gone: the best from here on counts", state_.best_model_checkpoint);
-    state_.best_metric.reset();
-    state_.best_global_step.reset();
+    state_.forget_best();
+    return;
   }
   state_.best_model_checkpoint = found;
 }

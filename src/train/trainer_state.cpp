@@ -21,6 +21,13 @@ std::optional<T> optional_at(const nlohmann::ordered_json& json, const char* key
 
 }  // namespace
 
+void TrainerState::forget_best() {
+  best_metric.reset();
+  best_global_step.reset();
+  best_model_checkpoint.clear();
+  evaluations_without_progress = 0;
+}
+
 nlohmann::ordered_json TrainerState::to_json() const {
   nlohmann::ordered_json json;
   json["best_global_step"] = or_null(best_global_step);

@@ -28,6 +28,8 @@ struct TrainerState {
 
   nlohmann::ordered_json log_history = nlohmann::ordered_json::array();
 
+  void forget_best();  // the next evaluation is the best one, and patience is as at the start
+
   nlohmann::ordered_json to_json() const;
   // Throws Error(data) where a key is missing or of another type; `source` names the file in the message.
   static TrainerState from_json(const nlohmann::ordered_json& json, const std::string& source);

@@ -321,6 +321,85 @@ def test_a_damaged_state_is_no_defect(folder, content, code):
     assert result.returncode == code and "trainer_state.json" in result.stderr
 
 
+@pytest.fixture(scope="module")
+def two_epochs(folder):
+    train(folder / "model", folder / "two-epochs", **options_of(folder, num_train_epochs=2, load_best_model_at_end=True))
+    return folder / "two-epochs"
+
+
+def best_after(step, output_dir, key, best):
+    entries = [entry for entry in state_of(output_dir)["log_history"] if key in entry and entry["step"] > step]
+    return best(entry[key] for entry in entries)
+
+
+@pytest.mark.parametrize("change, key, best", [
+    ({"metric_for_best_model": "accuracy"}, "eval_accuracy", max), ({"greater_is_better": True}, "eval_loss", max),
+    ({"label_smoothing_factor": 0.1}, "eval_loss", min), ({"max_eval_samples": 7}, "eval_loss", min)], ids=str)
+def test_the_best_of_another_measure_does_not_count(folder, two_epochs, tmp_path, change, key, best):
+    output_dir = shutil.copytree(two_epochs, tmp_path / "out")
+    options = options_of(folder, num_train_epochs=4, load_best_model_at_end=True, **change)
+    before = state_of(output_dir)["best_metric"]
+    result = train(folder / "model", output_dir, resume_from_checkpoint="latest", **options)
+    rows = "other" if "max_eval_samples" in change else "the same"
+    assert f"the best so far, the least loss on {rows} validation rows, does not count any more" in result.stderr
+    state = state_of(output_dir)
+    assert state["best_metric"] == best_after(12, output_dir, key, best) != before
+    assert state["best_global_step"] > 12 and state["best_model_checkpoint"].startswith(str(output_dir))
+
+
+def test_patience_starts_anew_with_other_validation_rows(folder, tmp_path):
+    options = options_of(folder, num_train_epochs=6, learning_rate=0, load_best_model_at_end=True,
+                         early_stopping_patience=3)
+    train(folder / "model", tmp_path / "out", **options)
+    assert state_of(tmp_path / "out")["global_step"] == 24
+    result = train(folder / "model", tmp_path / "out", resume_from_checkpoint="latest", **options)
+    assert "early_stopping_patience is used up: nothing is left to train" in result.stderr
+    assert state_of(tmp_path / "out")["global_step"] == 24
+    train(folder / "model", tmp_path / "out", resume_from_checkpoint="latest", **{**options, "max_eval_samples": 7})
+    state = state_of(tmp_path / "out")
+    assert (state["global_step"], state["best_global_step"]) == (36, 30)
+
+
+@pytest.mark.parametrize("epochs", [2, 1])
+def test_with_all_steps_done_only_the_end_is_left(folder, two_epochs, tmp_path, epochs):
+    output_dir = shutil.copytree(two_epochs, tmp_path / "out")
+    for name in ("model.safetensors", "eval_results.json"):
+        (output_dir / name).unlink()
+    result = train(folder / "model", output_dir, resume_from_checkpoint="latest", test_file=folder / "validation.csv",
+                   **options_of(folder, num_train_epochs=epochs, load_best_model_at_end=True))
+    assert f"at step 12 of {6 * epochs}" in result.stderr
+    assert "all steps are done: nothing is left to train" in result.stderr
+    state, before = state_of(output_dir), state_of(two_epochs)
+    assert state["global_step"] == 12 and losses_of(output_dir) == losses_of(two_epochs)
+    assert (output_dir / "model.safetensors").read_bytes() == (two_epochs / "model.safetensors").read_bytes()
+    results = {name: json.loads((output_dir / f"{name}_results.json").read_text()) for name in ("eval", "test")}
+    assert results["eval"]["eval_loss"] == results["test"]["test_loss"] == before["best_metric"]
+
+
+def test_differences_are_told_before_anything_is_tokenised(folder, two_epochs, tmp_path):
+    result = train(folder / "model", two_epochs, ranks=2, check=False, resume_from_checkpoint="latest",
+                   text_column="nowhere", **options_of(folder, num_train_epochs=4))
+    assert result.returncode == 3 and "nowhere" in result.stderr
+    assert "changed since the checkpoint: num_train_epochs: 2.0, now 4.0" in result.stderr
+    assert ("written by 1 rank of 1 thread, this run has 2 ranks of 1 thread: it will agree with the uninterrupted run "
+            "to rounding, not to the bit") in result.stderr
+
+
+def test_another_type_of_the_frozen_layers_is_told(folder, tmp_path):
+    options = options_of(folder, freeze="base_except_pooler")
+    train(folder / "model", tmp_path / "out", **{**options, "num_train_epochs": 1}, dtype="float32")
+    result = train(folder / "model", tmp_path / "out", resume_from_checkpoint="latest", **options, dtype="bfloat16")
+    assert ("with frozen layers in float32, this run has 1 rank of 1 thread with frozen layers in bfloat16: it will agree "
+            "with the uninterrupted run to rounding, not to the bit") in result.stderr
+
+
+def test_another_seed_is_found_before_anything_is_tokenised(folder, two_epochs, tmp_path):
+    result = train(folder / "model", two_epochs, check=False, resume_from_checkpoint=two_epochs / "checkpoint-6",
+                   token_cache_dir=tmp_path / "cache", **options_of(folder, seed=1))
+    assert result.returncode == 2 and "the checkpoint's seed is 42, this run's 1" in result.stderr
+    assert not (tmp_path / "cache").exists() and "trainable parameters" not in result.stdout
+
+
 @pytest.mark.parametrize("change, message", [
     ({"seed": 1}, "seed"), ({"global_batch_size": 4}, "global batch is 8 rows, this run's 4"),
     ({"max_train_samples": 40}, "other rows"), ({"freeze": "embeddings"}, "choice of frozen parameters")], ids=str)

@@ -43,6 +43,15 @@ TEST(TrainerState, SaysThatNothingIsBestYetAsHuggingFaceDoes) {
   EXPECT_FALSE(TrainerState::from_json(json, "test").best_metric);
 }
 
+TEST(TrainerState, ForgetsWhatWasBestAndHowLongAgo) {
+  TrainerState state = sample_state();
+  state.forget_best();
+  EXPECT_EQ(state.global_step, 7);
+  EXPECT_FALSE(state.best_metric || state.best_global_step);
+  EXPECT_EQ(state.best_model_checkpoint, "");
+  EXPECT_EQ(state.evaluations_without_progress, 0);
+}
+
 TEST(TrainerState, RefusesAnotherProgramsState) {
   const nlohmann::ordered_json foreign{{"global_step", 3}, {"log_history", nlohmann::json::array()}};
   try {
