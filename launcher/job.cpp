@@ -107,7 +107,10 @@ Request parse_request(const Invocation& invocation) {
     request.sweep->trials = trial_indices_text(
         trials_of_task(*slurm->array_task, request.sweep->trials_per_task, std::ssize(request.trials)));
   }
-  for (const Trial& trial : request.trials) require_data_files(Command::train, trial.config);
+  const bool trains = request.sweep->action == SweepAction::run || request.sweep->action == SweepAction::submit;
+  for (const Trial& trial : request.trials) {
+    if (trains) require_data_files(Command::train, trial.config);
+  }
   request.config = request.trials.front().config;
   return request;
 }

@@ -106,11 +106,11 @@ the two.
 
 A run is described by a TOML file, by the command line, or by both: `bertdist train --config run.toml --seed 1`. The
 command line wins over the file, and the file over the defaults. Keys that a command does not use are accepted, so that
-one file serves training, evaluation and prediction. The names are those of Hugging Face's `TrainingArguments` and example
-scripts, and so are the defaults, with these exceptions: where there is a validation set, a run evaluates and saves each
-epoch and ends with the best model; `logging_strategy` follows an `eval_strategy` of `epoch`, so that each evaluation has a
-training loss beside it; `save_steps` follows `eval_steps`. The whole configuration, defaults included, is saved with the
-run.
+one file serves training, evaluation and prediction; files that only other commands read need not exist. The names are
+those of Hugging Face's `TrainingArguments` and example scripts, and so are the defaults, with these exceptions: where
+there is a validation set, a run evaluates and saves each epoch and ends with the best model; `logging_strategy` follows
+an `eval_strategy` of `epoch`, so that each evaluation has a training loss beside it; `save_steps` follows `eval_steps`.
+The whole configuration, defaults included, is saved with the run.
 
 ## In a file
 

@@ -85,6 +85,16 @@ def test_a_command_needs_only_the_files_that_it_reads(tmp_path, model, table, co
             assert done.returncode == 0, done.stderr
 
 
+def test_a_sweep_is_planned_without_its_files(tmp_path, model):
+    (tmp_path / "sweep.toml").write_text(f'model_name_or_path = "{model}"\ntrain_file = "none.csv"\noutput_dir = "out"\n'
+                                         'validation_split = 0.2\n[sweep]\nmethod = "grid"\n'
+                                         "[sweep.parameters]\nseed = {values = [1, 2, 3]}\n")
+    plan, run = (subprocess.run([os.environ["BERTDIST"], "sweep", action, "--config", "sweep.toml"], cwd=tmp_path,
+                                capture_output=True, text=True, timeout=60) for action in ("plan", "run"))
+    assert plan.returncode == 0, plan.stderr
+    assert_told(run, "none.csv")
+
+
 def test_evaluate_takes_a_validation_file_beside_a_trainings_split(tmp_path, model, table):
     (tmp_path / "run.toml").write_text(f'train_file = "{tmp_path}/none.csv"\nvalidation_split = 0.5\n')
     done = bertdist("evaluate", tmp_path, "--config", tmp_path / "run.toml", "--model_name_or_path", model,

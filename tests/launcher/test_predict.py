@@ -97,15 +97,13 @@ def test_rows_that_are_left_out_are_listed(model, tmp_path):
     assert not (tmp_path / "out.jsonl.skipped.txt").exists(), "an earlier run's list is not this one's"
 
 
-@pytest.mark.parametrize("ranks", [0, 2])
-def test_a_header_alone_has_no_predictions(model, tmp_path, ranks):
+def test_a_header_alone_has_no_predictions(model, tmp_path):
     source = tmp_path / "in.csv"
     source.write_text("text,label\n")
-    for name in ("out.jsonl", "out.csv"):
-        predict(model, source, tmp_path / name, ranks=ranks)
+    predict(model, source, tmp_path / "out.jsonl", ranks=2)
+    predict(model, source, tmp_path / "out.csv")
     assert (tmp_path / "out.jsonl").read_bytes() == b""
     assert (tmp_path / "out.csv").read_text() == "row,label,probability_LABEL_0,probability_LABEL_1,logit_LABEL_0,logit_LABEL_1\n"
-    assert run("predict", ranks=ranks, model_name_or_path=model, test_file=source).stdout == ""
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
