@@ -138,13 +138,13 @@ int run_alone(const std::function<void()>& command) {
   return 0;
 }
 
-int run_job(const Request& request, const std::function<void(const Job&)>& command) {
+int run_job(const Request& request, const std::function<void(const Job&)>& command, const MakeWorld& make_world) {
   const Config& config = request.config;
   const LaunchEnvironment launch = read_launch_environment();
   try {
     const MpiSession session;
     const std::unique_ptr<Communicator> communicator =
-        session.world({.timeout = std::chrono::duration<double>(config.comm_timeout_s)});
+        make_world(session, {.timeout = std::chrono::duration<double>(config.comm_timeout_s)});
     try {
       require_same_values_on_all_ranks(*communicator, identity_of(request), "command, configuration and version");
       const Log log(communicator->rank(), communicator->world_size());

@@ -33,9 +33,13 @@ struct Request {
 // and returns what `dispatch` makes of the request, or the exit code of help, version or an error.
 int run_program(int argc, char** argv, const std::function<int(const Request&)>& dispatch);
 
+using MakeWorld = std::function<std::unique_ptr<Communicator>(const MpiSession&, const CommunicatorOptions&)>;
+
 // Brings MPI up, checks that all ranks were asked for the same, runs `command` on every rank and returns the process's
 // exit code. The one place that catches what a command throws: it prints the error and ends all ranks with its code.
-int run_job(const Request& request, const std::function<void(const Job&)>& command);
+// `make_world` makes a communicator of all ranks other than MpiSession::world's.
+int run_job(const Request& request, const std::function<void(const Job&)>& command,
+            const MakeWorld& make_world = &MpiSession::world);
 
 // Runs what needs no MPI and returns the process's exit code, as run_job does.
 int run_alone(const std::function<void()>& command);

@@ -37,6 +37,10 @@ std::unique_ptr<Communicator> MpiSession::world(const CommunicatorOptions& optio
   return world;
 }
 
+std::size_t size_of(DType dtype) {
+  return dtype == DType::float32 ? sizeof(float) : sizeof(double);
+}
+
 std::string broadcast_text(Communicator& communicator, std::string text, int root, std::string_view what) {
   auto size = static_cast<std::int64_t>(text.size());
   communicator.broadcast(std::as_writable_bytes(std::span(&size, 1)), root, what);

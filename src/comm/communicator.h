@@ -17,11 +17,17 @@ namespace bertdist {
 enum class DType { float32, float64, int64 };
 enum class ReduceOp { sum, max };
 
-// Raw host memory that a collective reads and writes in place; the caller owns it.
+enum class Memory { host, device };
+
+// What a collective reads and writes in place; the caller owns it. Memory of the rank's CUDA device belongs to the work
+// of a stream: what that has in its queue is done before the collective, and what enters it afterwards sees the result,
+// while the call itself returns at once.
 struct Buffer {
   void* data;
   std::size_t count;  // elements
   DType dtype;
+  Memory memory = Memory::host;
+  void* stream = nullptr;  // of device memory: a cudaStream_t
 };
 
 inline Buffer buffer_of(std::span<float> values) {
@@ -39,7 +45,8 @@ using Bytes = std::vector<std::byte>;
 // The ranks of one job. Each collective must be called by every rank, in the same order and with the same `what`, which
 // names the call in errors ("gradients", "evaluation logits"). Counts must agree except where said. Throws Error(peer)
 // on every rank that is left where another one died, gave no sign of progress for the timeout, or entered another call;
-// nothing was changed then if the payload had not begun to move.
+// nothing was changed then if the payload had not begun to move. Only a communicator with NCCL takes device memory;
+// what befalls such a payload once it moves is thrown by a later call.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -51,18 +58,22 @@ class Communicator {
   virtual int world_size() const = 0;
   virtual int local_rank() const = 0;         // among the ranks of this host
   virtual int local_world_size() const = 0;   // ranks on this host
-  virtual std::string_view name() const = 0;  // "one process", "MPI"
+  virtual std::string_view name() const = 0;  // "one process", "MPI", "MPI and NCCL"
 
-  // In place. A sum is taken in the order of ranks, so its bits depend neither on how a buffer is split into calls nor
-  // on the network.
+  // In place. A sum of host memory is taken in the order of ranks, so its bits depend neither on how a buffer is split
+  // into calls nor on the network; NCCL chooses an order of its own.
   virtual void all_reduce(Buffer buffer, ReduceOp op, std::string_view what) = 0;
   // In place, from `root` to all.
   virtual void broadcast(std::span<std::byte> bytes, int root, std::string_view what) = 0;
+  virtual void broadcast(Buffer buffer, int root, std::string_view what) = 0;
   // Any size on each rank. Root gets one entry a rank, in the order of ranks; the others get nothing.
   virtual std::vector<Bytes> gather_to_root(std::span<const std::byte> bytes, int root, std::string_view what) = 0;
   // Any size on each rank; every rank gets one entry a rank, in the order of ranks.
   virtual std::vector<Bytes> all_gather(std::span<const std::byte> bytes, std::string_view what) = 0;
   virtual void barrier(std::string_view what) = 0;
+  // Returns when all collectives of device memory have ended: how to wait for the device such that a missing peer is
+  // found. Without NCCL there is nothing to wait for.
+  virtual void synchronize(std::string_view) {}
 
   // The ranks that gave the same `color` (0 or more), in the order of their ranks here. Not to be used while a
   // collective of this communicator is under way; outlived by the session, but not by this communicator.
@@ -98,6 +109,8 @@ class MpiSession {
  private:
   bool initialized_ = false;
 };
+
+std::size_t size_of(DType dtype);  // in bytes
 
 // Text of any size from root to all.
 std::string broadcast_text(Communicator& communicator, std::string text, int root, std::string_view what);

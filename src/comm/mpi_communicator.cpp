@@ -78,6 +78,10 @@ std::shared_ptr<PeerWatch> make_watch(MPI_Comm world, const CommunicatorOptions&
   return std::make_shared<PeerWatch>(world, options);
 }
 
+void require_host(const Buffer& buffer) {
+  if (buffer.memory != Memory::host) throw Error(ExitCode::internal, "MPI was given memory of a device");
+}
+
 constexpr std::uint64_t kWorldId = 1;
 
 }  // namespace
@@ -229,10 +233,9 @@ void MpiCommunicator::sum_in_rank_order(Buffer buffer) {
 
 void MpiCommunicator::max_in_place(Buffer buffer) {
   const MPI_Datatype type = mpi_type(buffer.dtype);
-  int element_size = 0;
-  MPI_Type_size(type, &element_size);
+  const std::size_t element_size = size_of(buffer.dtype);
   for (std::size_t begin = 0; begin < buffer.count; begin += kMaxCount) {
-    auto* const data = static_cast<std::byte*>(buffer.data) + begin * static_cast<std::size_t>(element_size);
+    auto* const data = static_cast<std::byte*>(buffer.data) + begin * element_size;
     const auto count = static_cast<int>(std::min(kMaxCount, buffer.count - begin));
     MPI_Request request = MPI_REQUEST_NULL;
     check(MPI_Iallreduce(MPI_IN_PLACE, data, count, type, MPI_MAX, comm_, &request), *watch_);
@@ -258,6 +261,7 @@ std::vector<std::uint64_t> MpiCommunicator::exchange_sizes(std::uint64_t size) {
 }
 
 void MpiCommunicator::all_reduce(Buffer buffer, ReduceOp op, std::string_view what) {
+  require_host(buffer);
   const Call call(*this, {.call = CollectiveCall::all_reduce,
                           .dtype = buffer.dtype,
                           .op = op,
@@ -270,6 +274,11 @@ void MpiCommunicator::broadcast(std::span<std::byte> bytes, int root, std::strin
   const Call call(*this,
                   {.call = CollectiveCall::broadcast, .root = root, .count = bytes.size(), .what = ShortText(what)});
   broadcast_from(root, bytes);
+}
+
+void MpiCommunicator::broadcast(Buffer buffer, int root, std::string_view what) {
+  require_host(buffer);
+  broadcast(std::span(static_cast<std::byte*>(buffer.data), buffer.count * size_of(buffer.dtype)), root, what);
 }
 
 std::vector<Bytes> MpiCommunicator::gather_to_root(std::span<const std::byte> bytes, int root, std::string_view what) {
@@ -319,7 +328,12 @@ void MpiCommunicator::barrier(std::string_view what) {
   const Call call(*this, {.call = CollectiveCall::barrier, .what = ShortText(what)});
 }
 
-std::unique_ptr<Communicator> MpiCommunicator::split(int color, std::string_view what) {
+void MpiCommunicator::run_collective(const CollectiveSite& site, const std::function<void(const Look&)>& body) {
+  const Call call(*this, site);
+  body([this] { watch_->look(members_); });
+}
+
+std::unique_ptr<MpiCommunicator> MpiCommunicator::split_mpi(int color, std::string_view what) {
   const Call call(*this, {.call = CollectiveCall::split, .what = ShortText(what)});
   std::vector<std::int64_t> colors(members_.size());
   const std::int64_t mine = color;
@@ -335,7 +349,7 @@ std::unique_ptr<Communicator> MpiCommunicator::split(int color, std::string_view
   MPI_Comm part = MPI_COMM_NULL;
   check(MPI_Comm_split(comm_, color, rank_, &part), *watch_);
   const std::uint64_t id = ((id_ * 0x100000001b3 + num_calls_) * 0x100000001b3 + static_cast<std::uint64_t>(color)) | 2;
-  std::unique_ptr<Communicator> communicator(new MpiCommunicator(part, id, std::move(members), watch_));
+  std::unique_ptr<MpiCommunicator> communicator(new MpiCommunicator(part, id, std::move(members), watch_));
   MPI_Comm_free(&part);
   return communicator;
 }

@@ -2,6 +2,8 @@
 
 #include <mpi.h>
 
+#include <functional>
+
 #include "comm/communicator.h"
 #include "comm/peer_watch.h"
 
@@ -22,13 +24,22 @@ class MpiCommunicator final : public Communicator {
 
   void all_reduce(Buffer buffer, ReduceOp op, std::string_view what) override;
   void broadcast(std::span<std::byte> bytes, int root, std::string_view what) override;
+  void broadcast(Buffer buffer, int root, std::string_view what) override;
   std::vector<Bytes> gather_to_root(std::span<const std::byte> bytes, int root, std::string_view what) override;
   std::vector<Bytes> all_gather(std::span<const std::byte> bytes, std::string_view what) override;
   void barrier(std::string_view what) override;
-  std::unique_ptr<Communicator> split(int color, std::string_view what) override;
+  std::unique_ptr<Communicator> split(int color, std::string_view what) override { return split_mpi(color, what); }
   Progress& progress() override { return *watch_; }
   void leave() override { watch_->leave(); }
   [[noreturn]] void abort(int exit_code) override;
+
+  // For a communicator whose payloads take another way. One collective: `site` is compared as for all others, then
+  // `body` runs; where it waits, it calls `look` again and again, which throws Error(peer) once a rank is missing.
+  using Look = std::function<void()>;
+  void run_collective(const CollectiveSite& site, const std::function<void(const Look& look)>& body);
+  std::unique_ptr<MpiCommunicator> split_mpi(int color, std::string_view what);
+  PeerWatch& watch() { return *watch_; }
+  const std::vector<int>& members() const { return members_; }
 
  private:
   class Call;
@@ -49,7 +60,7 @@ class MpiCommunicator final : public Communicator {
   std::shared_ptr<PeerWatch> watch_;  // one for the world and all its parts
   MPI_Comm comm_ = MPI_COMM_NULL;
   std::uint64_t id_;          // the same on all its ranks, another for each communicator of a rank
-  std::vector<int> members_;  // their ranks in the world
+  std::vector<int> members_;  // its ranks, as ranks of the world
   std::uint64_t num_calls_ = 0;
   int rank_ = 0;
   int local_rank_ = 0;

@@ -15,6 +15,7 @@ class OneProcessCommunicator final : public Communicator, private Progress {
 
   void all_reduce(Buffer, ReduceOp, std::string_view) override {}
   void broadcast(std::span<std::byte>, int, std::string_view) override {}
+  void broadcast(Buffer, int, std::string_view) override {}
   std::vector<Bytes> gather_to_root(std::span<const std::byte> bytes, int, std::string_view) override {
     return {Bytes(bytes.begin(), bytes.end())};
   }

@@ -39,6 +39,7 @@ struct SightingMessage {
   std::int32_t rank = 0;
   std::int64_t progress_age = 0;
   std::int64_t polled_age = 0;
+  std::int64_t device_wait_age = 0;
   RankStatus status;
 };
 
@@ -187,7 +188,7 @@ PeerWatch::Sighting PeerWatch::sight(int rank) const {
     return known == remote_.end() ? Sighting{} : known->second;
   }
   const BoardSlot& slot = board_->slot(places_[static_cast<std::size_t>(rank)].local_rank);
-  return {slot.status.load(), slot.progress_ns.load(), slot.polled_ns.load()};
+  return {slot.status.load(), slot.progress_ns.load(), slot.polled_ns.load(), slot.device_wait_ns.load()};
 }
 
 // Since when a rank has neither worked nor looked for others. Waiting in another collective than this rank is no
@@ -212,7 +213,7 @@ void PeerWatch::judge(std::span<const int> members) {
     if (rank == rank_) continue;
     const Sighting sighting = sight(rank);
     const RankStatus& status = sighting.status;
-    if (now - silent_since(rank, sighting) > timeout_ns_) silent.accuse(rank);
+    if (now - silent_since(rank, sighting) > timeout_ns_ && !is_excused(rank, sighting)) silent.accuse(rank);
     if (status.is_in(mine_.communicator, mine_.sequence)) {
       last_part = std::max(last_part, sighting.progress_ns);
       continue;
@@ -302,7 +303,8 @@ void PeerWatch::answer(int asker) {
   for (int rank = 0; rank < static_cast<int>(places_.size()); ++rank) {
     if (!is_local(rank)) continue;
     const Sighting sighting = sight(rank);
-    sightings.push_back({rank, now - sighting.progress_ns, now - sighting.polled_ns, sighting.status});
+    sightings.push_back(
+        {rank, now - sighting.progress_ns, now - sighting.polled_ns, now - sighting.device_wait_ns, sighting.status});
   }
   messages_->send(asker, PeerMessages::Kind::answer, std::as_bytes(std::span(sightings)));
 }
@@ -316,7 +318,8 @@ void PeerWatch::take_answer(std::span<const std::byte> bytes) {
     Sighting& known = remote_[message.rank];
     // Several ranks of a host answer, and the order in which their answers come says nothing.
     if (now - message.progress_age < known.progress_ns) continue;
-    known = {message.status, now - message.progress_age, std::max(known.polled_ns, now - message.polled_age)};
+    known = {message.status, now - message.progress_age, std::max(known.polled_ns, now - message.polled_age),
+             std::max(known.device_wait_ns, now - message.device_wait_age)};
   }
 }
 

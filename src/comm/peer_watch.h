@@ -46,6 +46,18 @@ class PeerWatch final : public Progress {
   // Error(peer) once one of them is missing. True where the wait has become a long one.
   bool look(std::span<const int> members);
 
+  // For a thread other than the main one, which calls it every few milliseconds as long as this rank's device waits in
+  // a collective of `members` that all of them entered before `since_ns`: the main thread may be blocked by the device,
+  // or busy with other things. Sets the verdict where one of them is missing.
+  enum class DeviceWait {
+    goes_on,
+    peer_is_missing,  // there is a verdict
+    is_stuck          // for longer than the timeout, though no rank is known to be missing
+  };
+  DeviceWait wait_on_device(std::span<const int> members, std::int64_t since_ns);
+  // Whether a rank is known to be missing. On any thread.
+  bool has_verdict() const { return board_->verdict().kind != Verdict::Kind::none; }
+
   // This rank ends the job, or has done its part: it is not to be missed.
   void leave();
   // Waits, a few seconds at most, until the other ranks have told their users why the job ends.
@@ -62,6 +74,7 @@ class PeerWatch final : public Progress {
     RankStatus status;
     std::int64_t progress_ns = 0;
     std::int64_t polled_ns = 0;
+    std::int64_t device_wait_ns = 0;
   };
   struct Place {
     std::string host;
@@ -76,6 +89,7 @@ class PeerWatch final : public Progress {
   bool is_local(int rank) const { return places_[static_cast<std::size_t>(rank)].local_rank >= 0; }
   Sighting sight(int rank) const;
   std::int64_t silent_since(int rank, const Sighting& sighting) const;
+  bool is_excused(int rank, const Sighting& sighting) const;
 
   void judge(std::span<const int> members);
   std::int64_t ask_every() const;
@@ -107,7 +121,10 @@ class PeerWatch final : public Progress {
   RankStatus mine_;
   std::int64_t entered_ns_ = 0;  // the collective
   std::int64_t looked_ns_ = 0;
-  std::int64_t forgiven_ns_ = 0;  // of this wait: this rank could not look, so perhaps the others could not work
+  std::int64_t forgiven_ns_ = 0;      // of this wait: this rank could not look, so perhaps the others could not work
+  std::int64_t device_since_ns_ = 0;  // the same of wait_on_device, whose thread alone uses these
+  std::int64_t device_looked_ns_ = 0;
+  std::int64_t device_forgiven_ns_ = 0;
   std::int64_t judged_ns_ = 0;
   std::int64_t asked_ns_ = 0;
   std::int64_t served_ns_ = 0;

@@ -27,7 +27,7 @@ std::string PeerWatch::place_of(int rank) const {
 std::string PeerWatch::describe_rank(int rank) const {
   const Sighting sighting = sight(rank);
   if (sighting.progress_ns == 0) return place_of(rank) + ", of which nothing is known";
-  const std::int64_t last = std::max(sighting.progress_ns, sighting.polled_ns);
+  const std::int64_t last = std::max({sighting.progress_ns, sighting.polled_ns, sighting.device_wait_ns});
   return fmt::format("{}, last seen {:.1f} s ago in {}", place_of(rank), seconds(now_ns() - last),
                      sighting.status.to_string());
 }

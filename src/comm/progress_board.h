@@ -74,10 +74,11 @@ class SharedValue {
 
 // One rank's place on the board. Only that rank writes to it.
 struct alignas(64) BoardSlot {
-  std::atomic<std::int64_t> progress_ns{0};  // the last sign of progress
-  std::atomic<std::int64_t> polled_ns{0};    // when it last looked for others, waiting in a collective
-  std::atomic<std::uint32_t> has_told{0};    // it has told its user the verdict
-  std::atomic<std::int32_t> process{0};      // its number on this host
+  std::atomic<std::int64_t> progress_ns{0};     // the last sign of progress
+  std::atomic<std::int64_t> polled_ns{0};       // when it last looked for others, waiting in a collective
+  std::atomic<std::int64_t> device_wait_ns{0};  // when its device was last seen waiting in a collective
+  std::atomic<std::uint32_t> has_told{0};       // it has told its user the verdict
+  std::atomic<std::int32_t> process{0};         // its number on this host
   SharedValue<RankStatus> status;
 };
 static_assert(std::atomic<std::int64_t>::is_always_lock_free, "a lock would not work between processes");

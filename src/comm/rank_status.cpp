@@ -10,8 +10,8 @@ namespace bertdist {
 namespace {
 
 std::string_view name_of(CollectiveCall call) {
-  constexpr std::array<std::string_view, 7> kNames = {"none",       "all_reduce", "broadcast", "gather_to_root",
-                                                      "all_gather", "barrier",    "split"};
+  constexpr std::array<std::string_view, 9> kNames = {
+      "none", "all_reduce", "broadcast", "gather_to_root", "all_gather", "barrier", "split", "connect", "synchronize"};
   return kNames.at(static_cast<std::size_t>(call));
 }
 
@@ -36,6 +36,7 @@ std::uint64_t CollectiveSite::hash() const {
     add(static_cast<std::uint64_t>(op));
   }
   add(static_cast<std::uint64_t>(root));
+  add(static_cast<std::uint64_t>(memory));
   for (const char c : what.view()) add(static_cast<unsigned char>(c));
   return hash;
 }
@@ -43,8 +44,9 @@ std::uint64_t CollectiveSite::hash() const {
 std::string CollectiveSite::to_string() const {
   if (call == CollectiveCall::none) return "the start";
   std::string text = fmt::format("{} of {}", name_of(call), what.view());
-  if (call == CollectiveCall::all_reduce) text += fmt::format(" ({} {})", count, name_of(dtype));
-  if (call == CollectiveCall::broadcast) text += fmt::format(" ({} bytes, root {})", count, root);
+  const std::string_view place = memory == Memory::device ? " on the device" : "";
+  if (call == CollectiveCall::all_reduce) text += fmt::format(" ({} {}{})", count, name_of(dtype), place);
+  if (call == CollectiveCall::broadcast) text += fmt::format(" ({} bytes{}, root {})", count, place, root);
   if (is_uneven()) text += fmt::format(" ({} bytes here)", count);
   return text;
 }

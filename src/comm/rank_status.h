@@ -10,7 +10,17 @@
 
 namespace bertdist {
 
-enum class CollectiveCall : std::uint32_t { none, all_reduce, broadcast, gather_to_root, all_gather, barrier, split };
+enum class CollectiveCall : std::uint32_t {
+  none,
+  all_reduce,
+  broadcast,
+  gather_to_root,
+  all_gather,
+  barrier,
+  split,
+  connect,
+  synchronize
+};
 
 // Text of a fixed size, which can lie in shared memory and travel in a message; longer text is cut.
 struct ShortText {
@@ -29,6 +39,7 @@ struct CollectiveSite {
   ReduceOp op = ReduceOp::sum;
   std::int32_t root = -1;
   std::uint64_t count = 0;  // elements of an all_reduce, otherwise bytes
+  Memory memory = Memory::host;
   ShortText what;
 
   bool is_uneven() const { return call == CollectiveCall::gather_to_root || call == CollectiveCall::all_gather; }

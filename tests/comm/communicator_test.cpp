@@ -1,176 +1,34 @@
-// What every Communicator must do, with plain MPI as the oracle. Runs over MPI with any number of ranks, and over one
-// process where there is one rank.
+// The conformance suite over one process and over MPI, and what MPI is asked besides: errors and parts.
 #include <gtest/gtest.h>
 #include <mpi.h>
 
-#include <cstring>
-#include <memory>
-#include <random>
 #include <thread>
-#include <tuple>
 
-#include "base/error.h"
+#include "comm/communicator_suite.h"
 #include "comm/mpi_communicator.h"
 #include "comm/one_process_communicator.h"
 
 namespace bertdist {
 namespace {
 
-enum class Kind { one_process, mpi };
-
-std::unique_ptr<Communicator> make_communicator(Kind kind) {
-  if (kind == Kind::one_process) return std::make_unique<OneProcessCommunicator>();
-  return std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, CommunicatorOptions{});
-}
-
-int mpi_world_size() {
-  int size = 0;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
-}
-
-template <typename T>
-MPI_Datatype mpi_type_of() {
-  if constexpr (std::is_same_v<T, float>) return MPI_FLOAT;
-  if constexpr (std::is_same_v<T, double>) return MPI_DOUBLE;
-  return MPI_INT64_T;
-}
-
-// Values whose sum depends on the order in which it is taken, where T can tell.
-template <typename T>
-std::vector<T> random_values(std::size_t count, int rank) {
-  std::mt19937_64 generator(static_cast<std::uint64_t>(rank));
-  std::vector<T> values(count);
-  if constexpr (std::is_integral_v<T>) {
-    std::uniform_int_distribution<T> uniform(-(T{1} << 50), T{1} << 50);
-    for (T& value : values) value = uniform(generator);
-  } else {
-    std::normal_distribution<T> normal;
-    for (T& value : values) value = normal(generator);
-  }
-  return values;
-}
-
-using Parameters = std::tuple<Kind, std::size_t>;
-
-class CommunicatorTest : public testing::TestWithParam<Parameters> {
- protected:
-  void SetUp() override {
-    if (kind() == Kind::one_process && mpi_world_size() > 1) return;
-    communicator_ = make_communicator(kind());
-  }
-  Kind kind() const { return std::get<0>(GetParam()); }
-  std::size_t size() const { return std::get<1>(GetParam()); }
-  int rank() const { return communicator_->rank(); }
-  int world_size() const { return communicator_->world_size(); }
-
-  template <typename T>
-  void expect_sum_in_rank_order() {
-    std::vector<T> values = random_values<T>(size(), rank());
-    std::vector<T> of_all(size() * static_cast<std::size_t>(world_size()));
-    const auto count = static_cast<int>(size());
-    MPI_Allgather(values.data(), count, mpi_type_of<T>(), of_all.data(), count, mpi_type_of<T>(), MPI_COMM_WORLD);
-    std::vector<T> expected(of_all.begin(), of_all.begin() + count);
-    for (std::size_t i = size(); i < of_all.size(); ++i) expected[i % size()] += of_all[i];
-    communicator_->all_reduce(buffer_of(std::span(values)), ReduceOp::sum, "test");
-    EXPECT_EQ(values, expected);
-  }
-
-  template <typename T>
-  void expect_max() {
-    std::vector<T> values = random_values<T>(size(), rank());
-    std::vector<T> expected(size());
-    MPI_Allreduce(values.data(), expected.data(), static_cast<int>(size()), mpi_type_of<T>(), MPI_MAX, MPI_COMM_WORLD);
-    communicator_->all_reduce(buffer_of(std::span(values)), ReduceOp::max, "test");
-    EXPECT_EQ(values, expected);
-  }
-
-  std::unique_ptr<Communicator> communicator_;  // null where this kind has no such number of ranks
-};
-
-TEST_P(CommunicatorTest, KnowsItsRanks) {
-  if (!communicator_) return;
-  int mpi_rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &mpi_rank);
-  EXPECT_EQ(rank(), mpi_rank);
-  EXPECT_EQ(world_size(), mpi_world_size());
-  EXPECT_LT(communicator_->local_rank(), communicator_->local_world_size());
-}
-
-TEST_P(CommunicatorTest, SumIsTakenInRankOrder) {
-  if (!communicator_) return;
-  expect_sum_in_rank_order<float>();
-  expect_sum_in_rank_order<double>();
-  expect_sum_in_rank_order<std::int64_t>();
-}
-
-TEST_P(CommunicatorTest, MaxEqualsPlainMpi) {
-  if (!communicator_) return;
-  expect_max<float>();
-  expect_max<double>();
-  expect_max<std::int64_t>();
-}
-
-TEST_P(CommunicatorTest, BucketsAndOneBufferGiveTheSameBits) {
-  if (!communicator_) return;
-  std::vector<float> whole = random_values<float>(size(), rank());
-  std::vector<float> buckets = whole;
-  communicator_->all_reduce(buffer_of(std::span(whole)), ReduceOp::sum, "whole");
-  const std::size_t third = buckets.size() / 3;
-  communicator_->all_reduce(buffer_of(std::span(buckets).first(third)), ReduceOp::sum, "first bucket");
-  communicator_->all_reduce(buffer_of(std::span(buckets).subspan(third)), ReduceOp::sum, "second bucket");
-  EXPECT_EQ(whole, buckets);
-}
-
-TEST_P(CommunicatorTest, GathersUnevenPartsInTheOrderOfRanks) {
-  if (!communicator_) return;
-  // Rank 0 has nothing, and the last one the most.
-  const auto part_of = [&](int part) {
-    return Bytes(size() * static_cast<std::size_t>(part), std::byte{static_cast<unsigned char>(part + 1)});
-  };
-  for (int root = 0; root < world_size(); ++root) {
-    const std::vector<Bytes> gathered = communicator_->gather_to_root(part_of(rank()), root, "test");
-    ASSERT_EQ(gathered.size(), rank() == root ? static_cast<std::size_t>(world_size()) : 0U);
-    for (std::size_t part = 0; part < gathered.size(); ++part) {
-      EXPECT_EQ(gathered[part], part_of(static_cast<int>(part)));
-    }
-  }
-  const std::vector<Bytes> all = communicator_->all_gather(part_of(rank()), "test");
-  ASSERT_EQ(all.size(), static_cast<std::size_t>(world_size()));
-  for (std::size_t part = 0; part < all.size(); ++part) EXPECT_EQ(all[part], part_of(static_cast<int>(part)));
-}
-
-TEST_P(CommunicatorTest, BroadcastsFromAnyRoot) {
-  if (!communicator_) return;
-  for (int root = 0; root < world_size(); ++root) {
-    Bytes bytes(size(), std::byte{static_cast<unsigned char>(rank())});
-    communicator_->broadcast(bytes, root, "test");
-    EXPECT_EQ(bytes, Bytes(size(), std::byte{static_cast<unsigned char>(root)}));
-  }
-}
-
-TEST_P(CommunicatorTest, CallsOfManyKindsKeepTheirOrder) {
-  if (!communicator_) return;
-  for (std::int64_t round = 0; round < 20; ++round) {
-    std::vector<std::int64_t> values{round, rank()};
-    communicator_->all_reduce(buffer_of(std::span(values)), ReduceOp::max, "test");
-    EXPECT_EQ(values, (std::vector<std::int64_t>{round, world_size() - 1}));
-    communicator_->barrier("test");
-    EXPECT_EQ(broadcast_text(*communicator_, std::to_string(round * (rank() + 1)), 0, "test"), std::to_string(round));
-    communicator_->progress().enter("work");
-    communicator_->progress().advance();
-  }
-}
+const Subject kOneProcess{.name = "one process",
+                          .make = [](const CommunicatorOptions&) -> std::unique_ptr<Communicator> {
+                            if (mpi_world_size() > 1) return nullptr;
+                            return std::make_unique<OneProcessCommunicator>();
+                          }};
+const Subject kMpi{.name = "MPI", .make = [](const CommunicatorOptions& options) {
+                     return std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, options);
+                   }};
 
 INSTANTIATE_TEST_SUITE_P(Sizes, CommunicatorTest,
-                         testing::Combine(testing::Values(Kind::one_process, Kind::mpi),
+                         testing::Combine(testing::Values(kOneProcess, kMpi),
                                           testing::Values(0, 1, 2, 5, 1000, 1 << 20)));
 
 // More than one message of MPI holds in one go, and more than any gradient buffer of BERT needs (110 M are 440 MB; here
 // 256 MB a rank). Small whole numbers, whose sum is exact in any order.
 TEST(CommunicatorLarge, SixtyFourMillionFloats) {
   if (mpi_world_size() != 2) return;
-  const std::unique_ptr<Communicator> communicator = make_communicator(Kind::mpi);
+  const std::unique_ptr<Communicator> communicator = kMpi.make({});
   const int rank = communicator->rank();
   std::vector<float> values(std::size_t{64} << 20);
   for (std::size_t i = 0; i < values.size(); ++i)

@@ -40,3 +40,12 @@ def test_on_the_cpu_it_trains(tmp_path, no_driver):
     done = train(tmp_path, no_driver, "--device", "cpu", "--max_steps", 3)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]
+
+
+def test_nccl_without_a_driver(no_driver):
+    """The real CUDA runtime, asked by NcclCommunicator."""
+    done = subprocess.run([os.environ["MPIRUN"], "-np", "2", "-x", "LD_LIBRARY_PATH", os.environ["NCCL_SUITE_TEST"],
+                           "--gtest_filter=*KnowsItsRanks/0"], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "LD_LIBRARY_PATH": str(no_driver)})
+    assert done.returncode != 0
+    assert "there is no CUDA device: CUDA driver version is insufficient for CUDA runtime version" in done.stdout

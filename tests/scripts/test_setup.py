@@ -83,7 +83,7 @@ def test_the_machine_decides_between_cpu_and_cuda(machine):
     pip = [call for call in machine.calls() if call.startswith("python ")]
     assert "uninstall" in pip[0] and pip[0].endswith(" torch")
     assert "requirements.txt" in pip[1] and "whl/cpu" not in pip[1]
-    assert pip[2].endswith(" nvidia-cuda-crt==13.0.*")
+    assert pip[2].endswith(" nvidia-cuda-crt==13.0.* nvidia-cuda-cccl==13.0.*")
     assert any(call.startswith("cmake --preset cuda -B build/cuda") for call in machine.calls())
     assert (machine.project / "bin" / "bertdist").readlink().as_posix() == "../build/cuda/bin/bertdist"
 

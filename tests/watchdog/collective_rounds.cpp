@@ -1,8 +1,10 @@
 // Usage: collective_rounds TIMEOUT ROUNDS [WRONG_RANK WRONG_ROUND]
+//        nccl_rounds TIMEOUT ROUNDS [WRONG_RANK WRONG_ROUND]
 //
 // Runs rounds of all collectives, with a little work in between, through the launcher's own path of errors. In round
 // WRONG_ROUND rank WRONG_RANK enters a barrier where the others enter something else. The tests stop and kill its
-// ranks.
+// ranks. nccl_rounds is the same over NcclCommunicator and its stand-in: gradients and parameters lie in
+// device memory.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -12,8 +14,47 @@
 
 #include "job.h"
 
+#ifdef BERTDIST_NCCL_STAND_IN
+#include "comm/device_memory.h"
+#include "comm/nccl/nccl_communicator.h"
+#endif
+
 namespace bertdist {
 namespace {
+
+#ifdef BERTDIST_NCCL_STAND_IN
+std::unique_ptr<Communicator> make_world(const MpiSession&, const CommunicatorOptions& options) {
+  return NcclCommunicator::of_world(MPI_COMM_WORLD, options);
+}
+
+class Tensor {
+ public:
+  explicit Tensor(std::size_t size) : values_(size, 1.0F) {}
+  Buffer buffer() { return {values_.data(), values_.size(), DType::float32, Memory::device, stream_}; }
+  // By the communicator, or by a call to CUDA that knows of no peer.
+  void wait(Communicator& communicator, int round) {
+    round % 4 < 2 ? communicator.synchronize("loss") : check_cuda(cudaStreamSynchronize(stream_), "test");
+  }
+
+ private:
+  std::vector<float> values_;
+  TestStream stream_;
+};
+#else
+std::unique_ptr<Communicator> make_world(const MpiSession& session, const CommunicatorOptions& options) {
+  return session.world(options);
+}
+
+class Tensor {
+ public:
+  explicit Tensor(std::size_t size) : values_(size, 1.0F) {}
+  Buffer buffer() { return buffer_of(std::span(values_)); }
+  void wait(Communicator&, int) {}
+
+ private:
+  std::vector<float> values_;
+};
+#endif
 
 struct Plan {
   int rounds = 0;
@@ -24,37 +65,39 @@ struct Plan {
 // run_job takes a function without arguments of its own.
 Plan plan;
 
-void run_round(Communicator& communicator, Communicator& part, int round, std::vector<float>& gradients) {
+void run_round(Communicator& communicator, Communicator& part, int round, Tensor& gradients,
+               std::span<const std::byte> bytes) {
   communicator.progress().set_step(round);
   communicator.progress().enter("forward and backward");
   std::this_thread::sleep_for(std::chrono::milliseconds(round % 5));
   if (communicator.rank() == plan.wrong_rank && round == plan.wrong_round) communicator.barrier("a wrong turn");
-  std::fill(gradients.begin(), gradients.end(), 1.0F);
   switch (round % 6) {
     case 0:
     case 1:
-      communicator.all_reduce(buffer_of(std::span(gradients)), ReduceOp::sum, "gradients");
+      communicator.all_reduce(gradients.buffer(), ReduceOp::sum, "gradients");
       break;
     case 2:
-      communicator.broadcast(std::as_writable_bytes(std::span(gradients)), 0, "parameters");
+      communicator.broadcast(gradients.buffer(), 0, "parameters");
       break;
     case 3:
-      communicator.gather_to_root(std::as_bytes(std::span(gradients)), 0, "evaluation logits");
+      communicator.gather_to_root(bytes, 0, "evaluation logits");
       break;
     case 4:
-      communicator.all_gather(std::as_bytes(std::span(gradients)).first(1000), "features");
+      communicator.all_gather(bytes.first(1000), "features");
       break;
     case 5:
-      part.all_reduce(buffer_of(std::span(gradients)), ReduceOp::sum, "gradients of a part");
+      part.all_reduce(gradients.buffer(), ReduceOp::sum, "gradients of a part");
       break;
   }
+  gradients.wait(round % 6 == 5 ? part : communicator, round);
 }
 
 void run_rounds(const Job& job) {
   const std::unique_ptr<Communicator> part = job.communicator.split(job.communicator.rank() % 2, "parts");
-  std::vector<float> gradients(150'000);
+  Tensor gradients(150'000);
+  const std::vector<std::byte> bytes(600'000);
   if (job.communicator.rank() == 0) std::fprintf(stderr, "running\n");
-  for (int round = 1; round <= plan.rounds; ++round) run_round(job.communicator, *part, round, gradients);
+  for (int round = 1; round <= plan.rounds; ++round) run_round(job.communicator, *part, round, gradients, bytes);
 }
 
 }  // namespace
@@ -69,5 +112,5 @@ int main(int argc, char** argv) {
     bertdist::plan.wrong_rank = std::atoi(argv[3]);
     bertdist::plan.wrong_round = std::atoi(argv[4]);
   }
-  return bertdist::run_job(request, bertdist::run_rounds);
+  return bertdist::run_job(request, bertdist::run_rounds, bertdist::make_world);
 }

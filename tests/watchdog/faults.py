@@ -33,7 +33,7 @@ AGENT = Path(__file__).with_name("here_instead_of_ssh")
 @dataclasses.dataclass(frozen=True)
 class Fault:
     kind: str  # stop, kill, wrong
-    program: str  # rounds: tests/watchdog/collective_rounds.cpp; train: bertdist train
+    program: str  # collective_rounds and nccl_rounds: tests/watchdog/collective_rounds.cpp; train: bertdist train
     ranks: int
     victim: int
     delay: float  # seconds after the job has started to run
@@ -62,7 +62,7 @@ def plan(count, seed):
     generator = random.Random(seed)
     faults = []
     for index in range(count):
-        program = "train" if index % 4 == 0 else "rounds"
+        program = "train" if index % 4 == 0 else "collective_rounds"
         kinds = ("stop", "kill") if program == "train" else ("stop", "kill", "wrong")
         faults.append(draw(generator, kinds[index // 4 % len(kinds)] if program == "train" else kinds[index % 4 - 1], program,
                            (2, 3, 8)[index % 3]))
@@ -92,8 +92,8 @@ class Bench:
             hosts = ",".join(f"host{number}:{each}" for number in range(fault.hosts))
             # Two daemons on this machine, which share neither memory nor a session folder.
             launcher += ["--mca", "plm", "rsh", "--mca", "plm_rsh_agent", AGENT, "--mca", "btl", "self,tcp", "--host", hosts]
-        if fault.program == "rounds":
-            program = [Path(os.environ["BERTDIST"]).with_name("collective_rounds"), TIMEOUT, 1_000_000]
+        if fault.program != "train":
+            program = [Path(os.environ["BERTDIST"]).with_name(fault.program), TIMEOUT, 1_000_000]
             if fault.kind == "wrong":
                 program += [fault.victim, fault.wrong_round]
         else:

@@ -28,5 +28,13 @@ def test_sixty_faults_at_random_points(bench):
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_faults_on_two_hosts(bench, ranks):
     generator = random.Random(ranks)
-    planned = [faults.draw(generator, kind, "rounds", ranks, hosts=2) for kind in ("stop", "stop", "wrong")]
+    planned = [faults.draw(generator, kind, "collective_rounds", ranks, hosts=2) for kind in ("stop", "stop", "wrong")]
     require_answered(faults.run_all(planned, bench, jobs=2, report=lambda *_: None))
+
+
+# Over NcclCommunicator, with CUDA and NCCL in host memory: main threads wait in MPI, or are blocked by the device.
+def test_faults_over_nccl(bench):
+    generator = random.Random(7)
+    planned = [faults.draw(generator, kind, "nccl_rounds", ranks)
+               for ranks in (2, 3, 8) for kind in ("stop", "kill", "wrong")]
+    require_answered(faults.run_all(planned, bench, jobs=3, report=lambda *_: None))

@@ -1,0 +1,60 @@
+// How a PeerWatch finds missing ranks while this rank's device, and perhaps not its main thread, waits for them.
+#include <algorithm>
+#include <utility>
+
+#include "comm/peer_watch.h"
+
+namespace bertdist {
+
+namespace {
+
+// Later than the main thread, which knows more, where that waits too.
+constexpr std::int64_t kTimeForMainThread = 1'000'000'000;
+// A rank's last sign may be a little younger than the wait; only later is it said that none is missing.
+constexpr std::int64_t kTimeForSilent = 2'000'000'000;
+// Longer between two looks, and this process was suspended; its peers probably too.
+constexpr std::int64_t kStall = 100'000'000;
+constexpr std::int64_t kFresh = 500'000'000;
+
+}  // namespace
+
+// A device that waits excuses a main thread, which may be blocked by it.
+bool PeerWatch::is_excused(int rank, const Sighting& sighting) const {
+  const std::int64_t fresh = is_local(rank) ? kFresh : kFresh + 2 * ask_every();
+  return now_ns() - sighting.device_wait_ns < fresh;
+}
+
+PeerWatch::DeviceWait PeerWatch::wait_on_device(std::span<const int> members, std::int64_t since_ns) {
+  const std::int64_t now = now_ns();
+  if (std::exchange(device_since_ns_, since_ns) != since_ns) {
+    device_looked_ns_ = now;
+    device_forgiven_ns_ = 0;
+  }
+  device_forgiven_ns_ += std::max<std::int64_t>(0, now - device_looked_ns_ - kStall);
+  device_looked_ns_ = now;
+  const std::int64_t patience = timeout_ns_ + device_forgiven_ns_ + kTimeForMainThread;
+  // Not for ever: it may be this rank's own device that hangs.
+  if (now - since_ns < patience + kTimeForSilent + kFresh) {
+    my_slot().device_wait_ns.store(now, std::memory_order_relaxed);
+  }
+  if (has_verdict()) return DeviceWait::peer_is_missing;
+  if (now - since_ns < patience) return DeviceWait::goes_on;
+
+  Verdict silent{.kind = Verdict::Kind::silent};
+  for (const int rank : members) {
+    if (rank == rank_) continue;
+    const Sighting sighting = sight(rank);
+    // Only a main thread can ask a rank of another host.
+    if (!is_local(rank)) continue;
+    const bool looks = sighting.status.in_collective != 0;
+    const std::int64_t last = std::max(sighting.progress_ns, looks ? sighting.polled_ns : std::int64_t{0});
+    if (now - last > patience && !is_excused(rank, sighting)) silent.accuse(rank);
+  }
+  if (silent.num_ranks > 0) {
+    board_->set_verdict(silent);
+    return DeviceWait::peer_is_missing;
+  }
+  return now - since_ns > patience + kTimeForSilent ? DeviceWait::is_stuck : DeviceWait::goes_on;
+}
+
+}  // namespace bertdist
