@@ -4,8 +4,10 @@ import json
 
 import pytest
 from program import losses_of, make_rows, predictions_of, run, save_bert, state_of, train, write_csv
+from transformers import AutoTokenizer
 
 TIMES = ("runtime", "samples_per_second")
+POOL_ROWS = 397
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +18,18 @@ def folder(tmp_path_factory):
     write_csv(folder / "train.csv", make_rows(29))
     write_csv(folder / "validation.csv", make_rows(11, seed=1))
     write_csv(folder / "two_rows.csv", make_rows(2, seed=2))
-    write_csv(folder / "pool.csv", make_rows(43, seed=3))
+    write_csv(folder / "pool.csv", make_rows(POOL_ROWS, seed=3))
     return folder
+
+
+@pytest.fixture(scope="module")
+def pool(folder):
+    """Enough rows that each of four ranks computes some: evaluate and predict form batches of 1,024 tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(folder / "dropout")
+    texts = [text for text, _ in make_rows(POOL_ROWS, seed=3)]
+    tokens = sum(len(ids) for ids in tokenizer(texts, truncation=True, max_length=48)["input_ids"])
+    assert tokens > 6 * 1024 and tokens % 1024 and POOL_ROWS % 2 and POOL_ROWS % 3
+    return folder / "pool.csv"
 
 
 def train_at(folder, ranks, name, model="dropout", data="train.csv", batch=6, **options):
@@ -65,24 +77,24 @@ def test_dropout_is_really_on_where_it_should_be(folder):
 
 
 @pytest.mark.parametrize("data", ["pool.csv", "two_rows.csv"])
-def test_one_checkpoint_has_the_same_metrics_at_any_number_of_ranks(folder, data):
+def test_one_checkpoint_has_the_same_metrics_at_any_number_of_ranks(folder, pool, data):
     results = []
     for ranks in (0, 1, 2, 3, 4):
         output_dir = folder / f"metrics-{data}-{ranks}"
         run("evaluate", ranks=ranks, model_name_or_path=folder / "dropout", test_file=folder / data,
-            output_dir=output_dir, per_device_eval_batch_size=5, num_threads=1, token_cache_dir=folder / "cache")
+            output_dir=output_dir, num_threads=1, token_cache_dir=folder / "cache")
         metrics = json.loads((output_dir / "eval_results.json").read_text())
         results.append({key: value for key, value in metrics.items() if not key.endswith(TIMES)})
     assert {"eval_loss", "eval_accuracy", "eval_auc", "eval_confusion_matrix"} <= set(results[0])
     assert all(result == results[0] for result in results)
 
 
-def test_the_predictions_of_several_ranks_are_the_same_bytes(folder):
+def test_the_predictions_of_several_ranks_are_the_same_bytes(folder, pool):
     outputs = []
-    for ranks in (0, 2, 3):
+    for ranks in (0, 2, 3, 4):
         output = folder / f"predictions-{ranks}.jsonl"
-        run("predict", ranks=ranks, model_name_or_path=folder / "dropout", test_file=folder / "pool.csv",
-            output_file=output, num_threads=1)
+        run("predict", ranks=ranks, model_name_or_path=folder / "dropout", test_file=pool, output_file=output,
+            num_threads=1)
         outputs.append(output.read_bytes())
-    assert outputs[0] == outputs[1] == outputs[2]
-    assert [row["row"] for row in predictions_of(folder / "predictions-3.jsonl")] == list(range(43))
+    assert all(output == outputs[0] for output in outputs)
+    assert [row["row"] for row in predictions_of(folder / "predictions-3.jsonl")] == list(range(POOL_ROWS))
