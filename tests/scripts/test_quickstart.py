@@ -1,5 +1,6 @@
 """launcher/quickstart on a machine of stand-ins: which steps it takes, in which order and with which arguments."""
 
+import re
 import subprocess
 import tomllib
 
@@ -57,6 +58,18 @@ def test_keys_reach_bertdist_however_they_are_written(machine, output_dir):
     assert "--model_name_or_path runs/mine " in predict
 
 
+@pytest.mark.parametrize("options, device", [
+    (["--cpu"], "cpu"), (["--cpu", "--device=auto"], "auto"), (["--device", "cpu"], "cpu"), ([], None)], ids=str)
+def test_the_device_reaches_training_and_prediction(machine, options, device):
+    machine.add_program("nvidia-smi", "exit 1" if device is None else "")
+    result = machine.run("launcher/quickstart", *options, *(["--cuda"] if options == ["--device", "cpu"] else []),
+                         "--dry-run")
+    assert result.returncode == 0, result.stderr
+    calls = [line for line in result.stdout.splitlines() if "bin/bertdist" in line and "would run" in line]
+    _, train, predict = [re.findall(r"--device[ =](\S+)", line) for line in calls[-3:]]
+    assert train == predict == ([device] if device else [])
+
+
 def test_the_users_own_file_behind_an_equals_sign(machine, tmp_path):
     (tmp_path / "mine.csv").write_text("url,class\na,1\n")
     result = machine.run("launcher/quickstart", f"--train_file={tmp_path / 'mine.csv'}", "--text_column=url")
@@ -77,7 +90,7 @@ def test_a_validation_file_of_ones_own_leaves_no_split(machine, tmp_path):
     assert "validation_split" not in "".join(machine.calls())
 
 
-@pytest.mark.parametrize("key", ["--output_dir", "--text_column", "--train_file", "--validation_file", "--jobs"])
+@pytest.mark.parametrize("key", ["--output_dir", "--text_column", "--train_file", "--validation_file", "--device", "--jobs"])
 def test_a_key_without_its_value_is_named_before_anything_is_done(machine, key):
     result = machine.run("launcher/quickstart", key)
     assert result.returncode == 1 and f"option {key} needs a value" in result.stderr
@@ -100,6 +113,7 @@ def test_a_dry_run_runs_nothing(machine):
     assert machine.calls() == []
     for step in ("pip install", "ninja", "bertdist prepare", "mpirun", "bertdist predict"):
         assert step in result.stdout
+    assert result.stdout.count("with this input: ") == 4 and "with this input: http://secure-" in result.stdout
 
 
 def test_a_file_that_cannot_be_read_is_named_before_anything_is_done(machine):
