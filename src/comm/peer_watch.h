@@ -48,13 +48,18 @@ class PeerWatch final : public Progress {
 
   // For a thread other than the main one, which calls it every few milliseconds as long as this rank's device waits in
   // a collective of `members` that all of them entered before `since_ns`: the main thread may be blocked by the device,
-  // or busy with other things. Sets the verdict where one of them is missing.
-  enum class DeviceWait {
+  // or busy with other things. Sets the verdict where one of them is missing. `wait` is the calling thread's own.
+  enum class DeviceWaitState {
     goes_on,
     peer_is_missing,  // there is a verdict
     is_stuck          // for longer than the timeout, though no rank is known to be missing
   };
-  DeviceWait wait_on_device(std::span<const int> members, std::int64_t since_ns);
+  struct DeviceWait {
+    std::int64_t since_ns = 0;
+    std::int64_t looked_ns = 0;
+    std::int64_t forgiven_ns = 0;  // this rank could not look, so perhaps the others could not work
+  };
+  DeviceWaitState wait_on_device(std::span<const int> members, std::int64_t since_ns, DeviceWait& wait);
   // Whether a rank is known to be missing. On any thread.
   bool has_verdict() const { return board_->verdict().kind != Verdict::Kind::none; }
 
@@ -121,10 +126,7 @@ class PeerWatch final : public Progress {
   RankStatus mine_;
   std::int64_t entered_ns_ = 0;  // the collective
   std::int64_t looked_ns_ = 0;
-  std::int64_t forgiven_ns_ = 0;      // of this wait: this rank could not look, so perhaps the others could not work
-  std::int64_t device_since_ns_ = 0;  // the same of wait_on_device, whose thread alone uses these
-  std::int64_t device_looked_ns_ = 0;
-  std::int64_t device_forgiven_ns_ = 0;
+  std::int64_t forgiven_ns_ = 0;  // of this wait: this rank could not look, so perhaps the others could not work
   std::int64_t judged_ns_ = 0;
   std::int64_t asked_ns_ = 0;
   std::int64_t served_ns_ = 0;

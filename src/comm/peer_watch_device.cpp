@@ -1,6 +1,5 @@
 // How a PeerWatch finds missing ranks while this rank's device, and perhaps not its main thread, waits for them.
 #include <algorithm>
-#include <utility>
 
 #include "comm/peer_watch.h"
 
@@ -24,21 +23,19 @@ bool PeerWatch::is_excused(int rank, const Sighting& sighting) const {
   return now_ns() - sighting.device_wait_ns < fresh;
 }
 
-PeerWatch::DeviceWait PeerWatch::wait_on_device(std::span<const int> members, std::int64_t since_ns) {
+PeerWatch::DeviceWaitState PeerWatch::wait_on_device(std::span<const int> members, std::int64_t since_ns,
+                                                     DeviceWait& wait) {
   const std::int64_t now = now_ns();
-  if (std::exchange(device_since_ns_, since_ns) != since_ns) {
-    device_looked_ns_ = now;
-    device_forgiven_ns_ = 0;
-  }
-  device_forgiven_ns_ += std::max<std::int64_t>(0, now - device_looked_ns_ - kStall);
-  device_looked_ns_ = now;
-  const std::int64_t patience = timeout_ns_ + device_forgiven_ns_ + kTimeForMainThread;
+  if (wait.since_ns != since_ns) wait = {.since_ns = since_ns, .looked_ns = now};
+  wait.forgiven_ns += std::max<std::int64_t>(0, now - wait.looked_ns - kStall);
+  wait.looked_ns = now;
+  const std::int64_t patience = timeout_ns_ + wait.forgiven_ns + kTimeForMainThread;
   // Not for ever: it may be this rank's own device that hangs.
   if (now - since_ns < patience + kTimeForSilent + kFresh) {
     my_slot().device_wait_ns.store(now, std::memory_order_relaxed);
   }
-  if (has_verdict()) return DeviceWait::peer_is_missing;
-  if (now - since_ns < patience) return DeviceWait::goes_on;
+  if (has_verdict()) return DeviceWaitState::peer_is_missing;
+  if (now - since_ns < patience) return DeviceWaitState::goes_on;
 
   Verdict silent{.kind = Verdict::Kind::silent};
   for (const int rank : members) {
@@ -52,9 +49,9 @@ PeerWatch::DeviceWait PeerWatch::wait_on_device(std::span<const int> members, st
   }
   if (silent.num_ranks > 0) {
     board_->set_verdict(silent);
-    return DeviceWait::peer_is_missing;
+    return DeviceWaitState::peer_is_missing;
   }
-  return now - since_ns > patience + kTimeForSilent ? DeviceWait::is_stuck : DeviceWait::goes_on;
+  return now - since_ns > patience + kTimeForSilent ? DeviceWaitState::is_stuck : DeviceWaitState::goes_on;
 }
 
 }  // namespace bertdist

@@ -267,12 +267,12 @@ std::string NcclCommunicator::find_failure() {
       return fmt::format("{}: {}", what, cudaGetErrorString(status));
     }
   }
-  switch (control_->watch().wait_on_device(control_->members(), since_ns)) {
-    case PeerWatch::DeviceWait::goes_on:
+  switch (control_->watch().wait_on_device(control_->members(), since_ns, device_wait_)) {
+    case PeerWatch::DeviceWaitState::goes_on:
       return "";
-    case PeerWatch::DeviceWait::peer_is_missing:
+    case PeerWatch::DeviceWaitState::peer_is_missing:
       return "a peer is missing";
-    case PeerWatch::DeviceWait::is_stuck:
+    case PeerWatch::DeviceWaitState::is_stuck:
       break;
   }
   return fmt::format("{} does not end, though no rank is known to be missing", what);

@@ -92,6 +92,7 @@ class NcclCommunicator final : public Communicator {
 
   std::atomic<bool> has_failed_{false};  // comm_ was aborted
   std::string failure_;                  // written before has_failed_
+  PeerWatch::DeviceWait device_wait_;    // the watcher's
 
   std::mutex stop_mutex_;
   std::condition_variable_any stop_condition_;
