@@ -15,7 +15,7 @@ constexpr std::chrono::milliseconds kWatchEvery{5};
 constexpr std::chrono::seconds kTimeForCallUnderWay{1};
 constexpr std::chrono::seconds kTimeToFinalize{5};
 // In which a peer's death, which NCCL may meet first as an error of its own, becomes known by name.
-constexpr std::chrono::milliseconds kTimeForVerdict{500};
+constexpr std::chrono::milliseconds kTimeForVerdict{1000};
 
 ncclDataType_t nccl_type(DType dtype) {
   switch (dtype) {
