@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "torch_setup.h"
 
 namespace bertdist {
 
@@ -36,6 +37,7 @@ BertForSequenceClassification load_model(const Job& job, const std::filesystem::
                                                                .classifier_dropout = job.config.classifier_dropout,
                                                                .seed = static_cast<std::uint64_t>(job.config.seed)},
                                                               report);
+  model.set_matmul_dtype(inference_dtype(job.config));
   if (!report.initialized.empty()) {
     job.log.info("new, drawn from seed {}: {}", job.config.seed, fmt::join(report.initialized, ", "));
   }

@@ -33,6 +33,11 @@ void warn_of_unwritable_cache(const Job& job, const FrozenPassOptions& options, 
                job.config.token_cache_dir);
 }
 
+std::string describe_dtype(const Config& config, const RunIdentity& identity) {
+  if (config.dtype == "bfloat16") return "bfloat16";
+  return identity.frozen_dtype == "bfloat16" ? "float32, frozen layers bfloat16," : "float32";
+}
+
 void announce_ranks(const Job& job, const RunIdentity& identity) {
   const std::string host = host_name();
   std::set<std::string> hosts;
@@ -40,10 +45,10 @@ void announce_ranks(const Job& job, const RunIdentity& identity) {
     hosts.emplace(reinterpret_cast<const char*>(name.data()), name.size());
   }
   const int world_size = job.communicator.world_size();
-  job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, float32{} on the CPU", BERTDIST_VERSION,
+  job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, {} on the CPU", BERTDIST_VERSION,
                world_size, world_size == 1 ? "" : "s", hosts.size(), hosts.size() == 1 ? "" : "s", *hosts.begin(),
                job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name(),
-               identity.frozen_dtype == "bfloat16" ? ", frozen layers bfloat16," : "");
+               describe_dtype(job.config, identity));
   if (const std::string launch = describe(job.launch); !launch.empty()) job.log.info("{}", launch);
   if (job.launch.slurm && job.launch.slurm->num_tasks > world_size) {
     job.log.info("SLURM has room for {} tasks in this job: mpirun, or srun --mpi=pmix, starts one rank on each",

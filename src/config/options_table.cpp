@@ -248,9 +248,9 @@ Options machine_options() {
   constexpr auto section = "Machine";
   return {
       word_option({"dtype", section, kComputes,
-                   "The numbers of matrix products where no gradient is needed; what is trained is float32. auto: "
+                   "The numbers of the layers' matrix products; weights, gradients and all else are float32. auto: "
                    "bfloat16 in a training's frozen layers where the processor has instructions for it, otherwise "
-                   "float32, and float32 in evaluate and predict."},
+                   "float32, and float32 in evaluate and predict. bfloat16: also in layers that are trained."},
                   &Config::dtype, {"auto", "float32", "bfloat16"}, {"float16", "bf16", "fp16"}),
       word_option({"device", section, kComputes, "Where the model runs; auto takes what is there."}, &Config::device,
                   {"auto", "cpu"}, {"cuda"}),

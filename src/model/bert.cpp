@@ -20,6 +20,7 @@
 #include "model/bert_parameters.h"
 #include "model/packed_linear.h"
 #include "model/safetensors.h"
+#include "model/word_embedding.h"
 
 namespace bertdist {
 
@@ -79,14 +80,21 @@ at::Tensor BertForSequenceClassification::normalize(const at::Tensor& hidden, co
   return at::layer_norm(hidden, {config_.hidden_size}, layer_norm.weight, layer_norm.bias, config_.layer_norm_eps);
 }
 
+at::Tensor BertForSequenceClassification::linear(const at::Tensor& input, const Linear& layer) const {
+  if (matmul_dtype_ == at::kFloat) return at::linear(input, layer.weight, layer.bias);
+  return at::linear(input.to(matmul_dtype_), layer.weight.to(matmul_dtype_), layer.bias.to(matmul_dtype_))
+      .to(at::kFloat);
+}
+
 at::Tensor BertForSequenceClassification::embed(const BertInput& input, const PackedLayout& layout,
                                                 const std::optional<Dropout>& dropout) const {
-  const auto look_up = [&](const at::Tensor& table, const at::Tensor& ids, std::int64_t padding_id) {
-    return at::embedding(table, ids.index_select(0, layout.token_order), padding_id);
+  const auto look_up = [&](const at::Tensor& table, const at::Tensor& ids) {
+    return at::embedding(table, ids.index_select(0, layout.token_order));
   };
-  const at::Tensor words = look_up(word_embeddings_, input.token_ids, config_.pad_token_id.value_or(-1));
-  const at::Tensor types = look_up(token_type_embeddings_, input.token_type_ids, -1);
-  const at::Tensor positions = look_up(position_embeddings_, input.position_ids, -1);
+  const at::Tensor words = word_embedding(word_embeddings_, input.token_ids.index_select(0, layout.token_order),
+                                          config_.pad_token_id.value_or(-1));
+  const at::Tensor types = look_up(token_type_embeddings_, input.token_type_ids);
+  const at::Tensor positions = look_up(position_embeddings_, input.position_ids);
   const at::Tensor hidden = normalize(words + types + positions, embeddings_layer_norm_);
   if (!dropout) return hidden;
   return keyed_dropout(hidden, config_.hidden_dropout_prob, *dropout, DropoutSite::embeddings(), layout.row_ids,
@@ -110,18 +118,17 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
   }
 
   const at::Tensor input = first_token_only ? hidden.index_select(0, layout.first_tokens) : hidden;
-  const at::Tensor query = at::linear(input, layer.query.weight, layer.query.bias);
-  const at::Tensor key = at::linear(hidden, layer.key.weight, layer.key.bias);
-  const at::Tensor value = at::linear(hidden, layer.value.weight, layer.value.bias);
+  const at::Tensor query = linear(input, layer.query);
+  const at::Tensor key = linear(hidden, layer.key);
+  const at::Tensor value = linear(hidden, layer.value);
   const at::Tensor context =
       packed_attention(query, key, value, layout, config_.num_attention_heads, first_token_only, attention_dropout);
-  const at::Tensor projected = at::linear(context, layer.attention_output.weight, layer.attention_output.bias);
+  const at::Tensor projected = linear(context, layer.attention_output);
   const at::Tensor attended =
       normalize(drop(projected, DropoutSite::attention_output(index)) + input, layer.attention_layer_norm);
 
-  const at::Tensor intermediate =
-      activate(at::linear(attended, layer.intermediate.weight, layer.intermediate.bias), config_.hidden_act);
-  const at::Tensor output = at::linear(intermediate, layer.output.weight, layer.output.bias);
+  const at::Tensor intermediate = activate(linear(attended, layer.intermediate), config_.hidden_act);
+  const at::Tensor output = linear(intermediate, layer.output);
   return normalize(drop(output, DropoutSite::output(index)) + attended, layer.output_layer_norm);
 }
 

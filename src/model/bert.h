@@ -79,6 +79,9 @@ class BertForSequenceClassification {
 
   void set_frozen_prefix(const FrozenPrefix& prefix) { frozen_ = prefix; }
   const FrozenPrefix& frozen_prefix() const { return frozen_; }
+  // Of the layers' matrix products, forward and backward: float32, the default, or bfloat16 on weights, activations and
+  // gradients that stay float32.
+  void set_matmul_dtype(at::ScalarType dtype) { matmul_dtype_ = dtype; }
   // Whether what comes out of the frozen prefix's layers is the same for a row at every step of a training, so that it
   // may be computed by a FrozenEncoder, and kept; and whether that is already cls_hidden().
   bool frozen_output_is_constant() const;
@@ -124,6 +127,7 @@ class BertForSequenceClassification {
   at::Tensor embed(const BertInput& input, const PackedLayout& layout, const std::optional<Dropout>& dropout) const;
   at::Tensor run_layer(std::int64_t index, const at::Tensor& hidden, const PackedLayout& layout,
                        const std::optional<Dropout>& dropout) const;
+  at::Tensor linear(const at::Tensor& input, const Linear& layer) const;
   at::Tensor normalize(const at::Tensor& hidden, const LayerNorm& layer_norm) const;
 
   BertConfig config_;
@@ -136,6 +140,7 @@ class BertForSequenceClassification {
   Linear pooler_;
   Linear classifier_;
   FrozenPrefix frozen_;
+  at::ScalarType matmul_dtype_ = at::kFloat;
 };
 
 }  // namespace bertdist

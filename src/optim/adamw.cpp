@@ -1,10 +1,11 @@
 #include "optim/adamw.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
+
+#include <algorithm>
 
 namespace bertdist {
 
@@ -12,24 +13,10 @@ AdamW::AdamW(FlatParameters& parameters, const AdamWOptions& options)
     : parameters_(parameters),
       options_(options),
       exp_avg_(at::zeros_like(parameters.values())),
-      exp_avg_sq_(at::zeros_like(parameters.values())),
-      state_step_(at::zeros({}, at::kFloat)) {}
-
-void AdamW::set_num_updates(std::int64_t num_updates) {
-  num_updates_ = num_updates;
-  state_step_.fill_(static_cast<double>(num_updates));
-}
-
-void AdamW::step(double learning_rate) {
-  const at::NoGradGuard no_grad;
-  set_num_updates(num_updates_ + 1);
-  const std::int64_t decayed = parameters_.num_decayed_elements();
-  update(0, decayed, learning_rate, options_.weight_decay);
-  update(decayed, parameters_.num_elements() - decayed, learning_rate, 0.0);
-}
+      exp_avg_sq_(at::zeros_like(parameters.values())) {}
 
 AdamWStep AdamW::begin_step(double learning_rate) {
-  set_num_updates(num_updates_ + 1);
+  ++num_updates_;
   return {.learning_rate = learning_rate,
           .weight_decay = options_.weight_decay,
           .beta1 = options_.adam_beta1,
@@ -38,20 +25,31 @@ AdamWStep AdamW::begin_step(double learning_rate) {
           .num_updates = num_updates_};
 }
 
-void AdamW::update(std::int64_t offset, std::int64_t count, double learning_rate, double weight_decay) {
-  if (count == 0) return;
-  const auto part = [&](const at::Tensor& flat) { return std::vector<at::Tensor>{flat.narrow(0, offset, count)}; };
-  at::_fused_adamw_(part(parameters_.values()), part(parameters_.gradients()), part(exp_avg_), part(exp_avg_sq_),
-                    /*max_exp_avg_sqs=*/at::TensorList{}, {state_step_}, learning_rate, options_.adam_beta1,
-                    options_.adam_beta2, weight_decay, options_.adam_epsilon, /*amsgrad=*/false, /*maximize=*/false);
+void AdamW::step(double learning_rate, float gradient_scale) {
+  AdamWStep step = begin_step(learning_rate);
+  const std::int64_t decayed = parameters_.num_decayed_elements();
+  update(0, decayed, gradient_scale, step);
+  step.weight_decay = 0;
+  update(decayed, parameters_.num_elements() - decayed, gradient_scale, step);
 }
 
-double clip_grad_norm(FlatParameters& parameters, double max_norm) {
+void AdamW::update(std::int64_t offset, std::int64_t count, float gradient_scale, const AdamWStep& step) {
+  constexpr std::int64_t kGrain = 1 << 16;
+  const auto at = [&](const at::Tensor& flat) { return flat.data_ptr<float>() + offset; };
+  float* const values = at(parameters_.values());
+  float* const gradients = at(parameters_.gradients());
+  float* const exp_avg = at(exp_avg_);
+  float* const exp_avg_sq = at(exp_avg_sq_);
+  at::parallel_for(0, count, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    update_adamw(values + begin, exp_avg + begin, exp_avg_sq + begin, gradients + begin, end - begin, gradient_scale,
+                 step);
+    std::fill(gradients + begin, gradients + end, 0.0f);
+  });
+}
+
+double grad_norm(const FlatParameters& parameters) {
   const at::NoGradGuard no_grad;
-  at::Tensor gradients = parameters.gradients();
-  const auto norm = gradients.norm().item<double>();
-  if (const float factor = clip_factor(norm, max_norm); factor < 1) gradients.mul_(factor);
-  return norm;
+  return parameters.gradients().norm().item<double>();
 }
 
 float clip_factor(double norm, double max_norm) {

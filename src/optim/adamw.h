@@ -15,14 +15,15 @@ struct AdamWOptions {
 };
 
 // AdamW with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2), as torch.optim.AdamW computes it, on
-// the flat buffers; libtorch's fused kernel does the work.
+// the flat buffers, on all threads.
 class AdamW {
  public:
   // Keeps a reference to the parameters, which must outlive it.
   AdamW(FlatParameters& parameters, const AdamWOptions& options);
 
-  // One update of every parameter from parameters.gradients().
-  void step(double learning_rate);
+  // One update of every parameter from gradient_scale * parameters.gradients(), which are zero afterwards: each is read
+  // once.
+  void step(double learning_rate, float gradient_scale = 1);
   // Counts an update that the caller does himself, on values and moments, and says what it is to be.
   AdamWStep begin_step(double learning_rate);
 
@@ -30,24 +31,22 @@ class AdamW {
   const at::Tensor& exp_avg() const { return exp_avg_; }
   const at::Tensor& exp_avg_sq() const { return exp_avg_sq_; }
   std::int64_t num_updates() const { return num_updates_; }
-  void set_num_updates(std::int64_t num_updates);
+  void set_num_updates(std::int64_t num_updates) { num_updates_ = num_updates; }
 
  private:
-  void update(std::int64_t offset, std::int64_t count, double learning_rate, double weight_decay);
+  void update(std::int64_t offset, std::int64_t count, float gradient_scale, const AdamWStep& step);
 
   FlatParameters& parameters_;
   AdamWOptions options_;
   std::int64_t num_updates_ = 0;
   at::Tensor exp_avg_;
   at::Tensor exp_avg_sq_;
-  at::Tensor state_step_;  // float32 scalar, as the fused kernel wants it
 };
 
-// Scales the gradients in place so that their 2-norm is at most max_norm, as torch.nn.utils.clip_grad_norm_ does; no
-// limit where max_norm is 0. Returns the norm before clipping, which is not finite when any gradient is not.
-double clip_grad_norm(FlatParameters& parameters, double max_norm);
+double grad_norm(const FlatParameters& parameters);  // the 2-norm; not finite when any gradient is not
 
-// What that scales gradients of this norm by: 1 where they are short enough, or max_norm is 0.
+// What torch.nn.utils.clip_grad_norm_ scales gradients of this norm by, so that theirs is at most max_norm: 1 where
+// they are short enough, or max_norm is 0.
 float clip_factor(double norm, double max_norm);
 
 }  // namespace bertdist

@@ -38,10 +38,6 @@ at::Tensor FlatParameters::gradients() const {
   return reduced_.narrow(0, 0, num_elements());
 }
 
-void FlatParameters::zero_gradients() {
-  reduced_.zero_();
-}
-
 at::Tensor FlatParameters::view(const at::Tensor& flat, const Slice& slice) {
   return flat.narrow(0, slice.offset, slice.numel).view(slice.shape);
 }

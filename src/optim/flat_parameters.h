@@ -25,13 +25,11 @@ class FlatParameters {
   std::int64_t num_decayed_elements() const { return num_decayed_elements_; }
 
   const at::Tensor& values() const { return values_; }  // float32 [num_elements]
-  at::Tensor gradients() const;                         // float32 [num_elements]
+  // float32 [num_elements]. The parameters' own are views of it: clear them in place, AdamW::step does.
+  at::Tensor gradients() const;
   // Gradients, and behind them one element for the loss and one for the ranks that want to stop: what the ranks sum in
   // one call. float32 [num_elements + 2]
   const at::Tensor& reduced() const { return reduced_; }
-
-  // Keeps the gradients views of the buffer, which setting them to none would not.
-  void zero_gradients();
 
   struct Slice {
     std::string name;

@@ -185,7 +185,6 @@ Trainer::StepResult Trainer::train_step(std::int64_t step) {
 
 Trainer::StepResult Trainer::data_parallel_step(std::int64_t step, std::span<const std::int64_t> rows,
                                                 std::int64_t global_count) {
-  parameters_.zero_gradients();
   double local_loss = 0;
   const std::int64_t micro_batch =
       ceil_div(std::max<std::int64_t>(1, std::ssize(rows)), config_.gradient_accumulation_steps);
@@ -203,11 +202,11 @@ Trainer::StepResult Trainer::data_parallel_step(std::int64_t step, std::span<con
   num_ranks_to_stop = stop_.signal() ? 1 : 0;
   communicator_.all_reduce(buffer_of(reduced), ReduceOp::sum, "gradients");
   const StepResult result{.loss = loss,
-                          .grad_norm = clip_grad_norm(parameters_, config_.max_grad_norm),
+                          .grad_norm = grad_norm(parameters_),
                           .learning_rate = schedule_.at(step),
                           .stop_requested = num_ranks_to_stop > 0};
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(step, rows, result);
-  optimizer_.step(result.learning_rate);
+  optimizer_.step(result.learning_rate, clip_factor(result.grad_norm, config_.max_grad_norm));
   return result;
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
@@ -61,7 +62,6 @@ TEST(AdamW, FollowsThePaperAndDecaysWhatHuggingFaceDecays) {
   const AdamWOptions options{.weight_decay = 0.1};
   AdamW optimizer(flat, options);
   for (int step = 0; step < 20; ++step) {
-    flat.zero_gradients();
     for (TrainableParameter& parameter : parameters) parameter.tensor.mutable_grad().normal_();
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       references[i].update(parameters[i].tensor.grad(), 1e-2, options, decayed[i] ? options.weight_decay : 0.0);
@@ -90,26 +90,35 @@ TEST(FlatParameters, ParametersAndGradientsAreViewsOfTheBuffers) {
   const FlatParameters::Slice& slice = flat.slices()[0];
   EXPECT_EQ(slice.name, "layer.weight");
   EXPECT_TRUE(at::equal(FlatParameters::view(flat.gradients(), slice), at::full({7, 5}, 5.0)));
-  flat.zero_gradients();
-  EXPECT_EQ(parameters[1].tensor.grad().abs().sum().item<float>(), 0);
+  AdamW(flat, {}).step(0);
+  EXPECT_EQ(parameters[1].tensor.grad().abs().sum().item<float>(), 0) << "a step leaves no gradient";
   EXPECT_EQ(parameters[1].tensor.grad().data_ptr(), FlatParameters::view(flat.gradients(), slice).data_ptr());
 }
 
-TEST(ClipGradNorm, ScalesDownToTheLimitAndReturnsTheNormBefore) {
-  FlatParameters flat(make_parameters());
-  flat.gradients().fill_(3.0);
-  const double norm = 3.0 * std::sqrt(63.0);
-  EXPECT_NEAR(clip_grad_norm(flat, 1.0), norm, 1e-5);
-  EXPECT_NEAR(flat.gradients().norm().item<double>(), 1.0, 1e-6);
-  EXPECT_NEAR(clip_grad_norm(flat, 5.0), 1.0, 1e-6);
-  EXPECT_NEAR(clip_grad_norm(flat, 0.0), 1.0, 1e-6);
-  EXPECT_NEAR(flat.gradients().norm().item<double>(), 1.0, 1e-6);
+TEST(AdamW, ClippingIsAScaleOfTheGradients) {
+  FlatParameters clipped(make_parameters()), scaled(make_parameters());
+  AdamW optimizer(clipped, {}), reference(scaled, {});
+  for (int step = 0; step < 3; ++step) {
+    clipped.gradients().fill_(3.0 + step);
+    const double norm = (3.0 + step) * std::sqrt(63.0);
+    EXPECT_NEAR(grad_norm(clipped), norm, 1e-5);
+    scaled.gradients().fill_((3.0 + step) / norm);
+    optimizer.step(1e-2, clip_factor(grad_norm(clipped), 1.0));
+    reference.step(1e-2);
+  }
+  EXPECT_TRUE(at::allclose(clipped.values(), scaled.values(), 1e-5, 1e-6));
 }
 
-TEST(ClipGradNorm, ReportsAGradientThatIsNotFinite) {
+TEST(ClipFactor, IsOneForShortGradientsAndWithoutALimit) {
+  EXPECT_NEAR(clip_factor(4.0, 1.0), 0.25, 1e-6);
+  EXPECT_EQ(clip_factor(4.0, 5.0), 1.0f);
+  EXPECT_EQ(clip_factor(4.0, 0.0), 1.0f);
+}
+
+TEST(GradNorm, ReportsAGradientThatIsNotFinite) {
   FlatParameters flat(make_parameters());
   flat.gradients()[3] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_TRUE(std::isnan(clip_grad_norm(flat, 1.0)));
+  EXPECT_TRUE(std::isnan(grad_norm(flat)));
 }
 
 }  // namespace

@@ -137,3 +137,19 @@ def test_fifty_steps(tmp_path, case):
     trained = BertForSequenceClassification.from_pretrained(tmp_path / "out")
     assert expected_steps[0]["loss"] > 1.5 * expected_steps[-1]["loss"], "the run must learn, or the losses could hardly differ"
     assert trained.config.num_labels == 3
+
+
+def test_products_in_bfloat16(tmp_path):
+    """Trainer's bf16 keeps float32 weights too, but has attention in bfloat16, which is float32 here."""
+    rows = make_rows(40, num_labels=3)
+    model = save_bert(tmp_path / "model", dropout=0.0, num_labels=3)
+    expected = [entry["loss"] for entry in reference(model, tmp_path / "trainer", rows, False, 1,
+                                                     {"learning_rate": 1e-3, "bf16": True}) if "loss" in entry]
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        train(model, tmp_path / dtype, train_file=write_csv(tmp_path / "train.csv", rows), global_batch_size=BATCH, seed=7,
+              num_train_epochs=EPOCHS, logging_strategy="steps", logging_steps=1, save_strategy="no", dtype=dtype,
+              learning_rate=1e-3)
+        found[dtype] = [entry["loss"] for entry in entries_with("loss", state_of(tmp_path / dtype)["log_history"])]
+    assert found["bfloat16"] != found["float32"]
+    assert found["bfloat16"] == pytest.approx(expected, abs=0.02, rel=0)

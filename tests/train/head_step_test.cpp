@@ -1,4 +1,4 @@
-// The written-out steps against libtorch's autograd, clip_grad_norm and fused AdamW on the same head.
+// The written-out steps against libtorch's autograd, clipping and AdamW on the same head.
 
 #include "train/head_step.h"
 
@@ -86,10 +86,8 @@ TEST(HeadStep, UpdatesAreThoseOfClippedAdamW) {
   HeadStep step(kLayout);
   HeadStep::Batch batch = random_batch(8);
   for (std::int64_t number = 1; number <= 30; ++number) {
-    parameters.zero_gradients();
     recorded.loss(batch, 0, 8).backward();
-    clip_grad_norm(parameters, 0.5);
-    optimizer.step(1e-2);
+    optimizer.step(1e-2, clip_factor(grad_norm(parameters), 0.5));
 
     step.forward_backward(values.data_ptr<float>(), batch, 0, 8);
     const float scale = clip_factor(step.grad_norm(), 0.5);
