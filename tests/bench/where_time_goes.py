@@ -60,12 +60,14 @@ def draw(bars, path):
                          f"<title>{phase}: {value:.2f} s</title></rect>")
             x += value * scale
         lines.append(f'<text x="{x + 6:.1f}" y="{y + 22}">{sum(seconds.values()):.1f} s</text>')
-    bottom = 20 + len(bars) * (height + 14)
-    for index, ((phase, _), colour) in enumerate(zip(PHASES, COLOURS)):
-        x, y = 10 + index % 4 * 185, bottom + index // 4 * 22
+    x, y = 10, 20 + len(bars) * (height + 14)
+    for (phase, _), colour in zip(PHASES, COLOURS):
+        if x + 30 + 7 * len(phase) > width:
+            x, y = 10, y + 22
         lines.append(f'<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>'
                      f'<text x="{x + 18}" y="{y + 11}">{phase}</text>')
-    total = bottom + 50
+        x += 40 + 7 * len(phase)
+    total = y + 26
     path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" width="{width}" height="{total}" '
                     'font-family="sans-serif" font-size="13" fill="#222">\n' + "\n".join(lines) + "\n</svg>\n")
 
