@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/target_clones.h"
+#include "optim/flush_denormals.h"
 
 namespace bertdist {
 
@@ -170,6 +171,7 @@ void add_linear_gradient(float* gradient, const LinearBatch& batch, std::int64_t
 
 void update_linear(float* weight, float* exp_avg, float* exp_avg_sq, const LinearBatch& batch, std::int64_t in,
                    std::int64_t out, float scale, const AdamWStep& step, const NextInput& next) {
+  const FlushDenormals flush;
   const Coefficients coefficients(step);
   for (std::int64_t column = 0; column < out; ++column) {
     const std::int64_t offset = column * in;
@@ -180,6 +182,7 @@ void update_linear(float* weight, float* exp_avg, float* exp_avg_sq, const Linea
 
 void update_adamw(float* parameter, float* exp_avg, float* exp_avg_sq, const float* gradient, std::int64_t count,
                   float scale, const AdamWStep& step) {
+  const FlushDenormals flush;
   update(parameter, exp_avg, exp_avg_sq, gradient, count, scale, Coefficients(step));
 }
 

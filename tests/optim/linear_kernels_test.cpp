@@ -5,6 +5,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <vector>
+
 namespace bertdist {
 namespace {
 
@@ -95,6 +97,17 @@ TEST(LinearKernels, UpdatesByAGivenGradient) {
   at::_fused_adamw_({expected}, {gradient * 2}, {expected_avg}, {expected_avg_sq}, {}, {at::ones({})}, 1e-3, 0.9, 0.999,
                     0.0, 1e-8, false, false);
   EXPECT_TRUE(at::allclose(bias, expected, 1e-5, 1e-7));
+}
+
+TEST(LinearKernels, MeansThatDecayEndAsZero) {
+  std::vector<float> parameter(40, 1.0f), exp_avg(40, 1e-37f), exp_avg_sq(40, 1e-37f);
+  const std::vector<float> gradient(40, 0.0f);
+  for (std::int64_t step = 1000; step < 1030; ++step) {
+    update_adamw(parameter.data(), exp_avg.data(), exp_avg_sq.data(), gradient.data(), 40, 1,
+                 {.learning_rate = 1e-3, .beta2 = 0.9, .num_updates = step});
+  }
+  EXPECT_EQ(exp_avg, gradient) << "and not as a denormal number, which is slow";
+  EXPECT_EQ(exp_avg_sq, gradient);
 }
 
 }  // namespace
