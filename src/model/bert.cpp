@@ -153,8 +153,9 @@ at::Tensor BertForSequenceClassification::cls_hidden(const BertInput& input, con
   }
   for (std::int64_t index = frozen_output.defined() ? frozen_.num_layers : 0; index < config_.num_hidden_layers;
        ++index) {
-    const bool frozen = index < frozen_.num_layers;
-    const c10::AutoGradMode grad_mode(record && !frozen);
+    const bool in_prefix = index < frozen_.num_layers;
+    const bool frozen = in_prefix || (!frozen_.frozen_layers.empty() && frozen_.frozen_layers[index]);
+    const c10::AutoGradMode grad_mode(record && !in_prefix);
     hidden = run_layer(index, hidden, layout, frozen ? frozen_dropout : dropout);
   }
   return hidden.index_select(0, layout.row_restore);

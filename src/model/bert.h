@@ -51,6 +51,9 @@ struct FrozenPrefix {
   bool embeddings = false;
   std::int64_t num_layers = 0;
   bool dropout = false;
+  // [num_hidden_layers], or empty where all layers above the prefix are trained: the layers that training leaves as
+  // they are, wherever they lie. Above the prefix gradients pass through them; unless `dropout`, they have none either.
+  std::vector<bool> frozen_layers = {};
 };
 
 // BERT with a pooler and a linear classifier on its [CLS] token, as Hugging Face's class of this name.

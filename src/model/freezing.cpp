@@ -71,9 +71,10 @@ FrozenPrefix find_frozen_prefix(const BertForSequenceClassification& model, bool
     });
   };
   FrozenPrefix prefix{all_frozen("bert.embeddings"), 0, frozen_dropout};
-  while (prefix.embeddings && prefix.num_layers < model.config().num_hidden_layers &&
-         all_frozen(fmt::format("bert.encoder.layer.{}", prefix.num_layers))) {
-    ++prefix.num_layers;
+  for (std::int64_t layer = 0; layer < model.config().num_hidden_layers; ++layer) {
+    const bool frozen = all_frozen(fmt::format("bert.encoder.layer.{}", layer));
+    if (prefix.embeddings && frozen && prefix.num_layers == layer) ++prefix.num_layers;
+    prefix.frozen_layers.push_back(frozen);
   }
   return prefix;
 }

@@ -44,8 +44,8 @@ struct Freezing {
 // nothing would be left to train. Needs no weights.
 void check_freezing(const BertConfig& config, const FreezeSpec& spec);
 
-// Sets requires_grad of every parameter and the model's frozen prefix, in which dropout is off unless frozen_dropout.
-// Throws as check_freezing does.
+// Sets requires_grad of every parameter and the model's frozen prefix. Dropout is off in the embeddings and in each
+// layer that are frozen whole, unless frozen_dropout. Throws as check_freezing does.
 Freezing apply_freezing(BertForSequenceClassification& model, const FreezeSpec& spec, bool frozen_dropout);
 
 }  // namespace bertdist

@@ -156,6 +156,23 @@ TEST_F(BertTest, AFrozenEncoderGivesTheSameHiddenStateAtEveryStep) {
   EXPECT_FALSE(at::allclose(model_.cls_hidden(input_, dropout), hidden));
 }
 
+TEST_F(BertTest, AFrozenLayerAboveTrainedOnesHasNoDropoutEither) {
+  BertConfig config = small_config();
+  config.hidden_dropout_prob = 0;  // which leaves the dropout of the layers' attention
+  config.attention_probs_dropout_prob = 0.5;
+  BertForSequenceClassification model = BertForSequenceClassification::from_config(config, 1);
+  const auto drops = [&](std::vector<std::string> frozen, bool frozen_dropout) {
+    apply_freezing(model, {.kind = FreezeSpec::Kind::patterns, .patterns = std::move(frozen)}, frozen_dropout);
+    return !at::equal(model.cls_hidden(input_, dropout), model.cls_hidden(input_, std::nullopt));
+  };
+  EXPECT_TRUE(drops({"bert.pooler"}, false));
+  EXPECT_TRUE(drops({"bert.encoder.layer.1", "bert.encoder.layer.2"}, false));
+  EXPECT_TRUE(drops({"bert.encoder"}, true));
+  EXPECT_FALSE(drops({"bert.encoder"}, false));
+  model.cls_hidden(input_, dropout).sum().backward();
+  EXPECT_TRUE(model.parameters().front().tensor.grad().defined());  // what is below them is trained
+}
+
 TEST_F(BertTest, ForwardLeavesTheCallersGradientModeAlone) {
   apply_freezing(model_, {.kind = FreezeSpec::Kind::embeddings}, false);
   const c10::AutoGradMode no_grad(false);
