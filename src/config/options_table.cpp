@@ -35,10 +35,11 @@ Options model_options() {
                      "first k layers with {first_layers=k}, or a list of patterns of parameter names such as "
                      "[\"bert.encoder.*\"], with * and ?."},
                     &Config::freeze),
-      flag_option({"frozen_dropout", section, kTrain,
-                   "Keep dropout switched on in the frozen part, as the usual Python scripts do. It costs speed: the "
-                   "frozen part must then run in every epoch."},
-                  &Config::frozen_dropout),
+      flag_option(
+          {"frozen_dropout", section, kTrain,
+           "Keep dropout switched on in frozen embeddings and frozen layers, as the usual Python scripts do. It "
+           "costs speed: the frozen part must then run in every epoch."},
+          &Config::frozen_dropout),
       optional_number_option({"classifier_dropout", section, kTrain,
                               "Share of the pooled output that dropout sets to 0 before the classifier."},
                              &Config::classifier_dropout, from_and_below(0, 1))
@@ -122,7 +123,7 @@ Options row_options() {
                      "if it is not larger than this many GB; what is larger stays in memory up to 256 MiB, and is "
                      "otherwise computed in each epoch."},
                     &Config::feature_cache_max_gb, at_least(0)),
-      path_option({"token_cache_dir", section, kReads, "Where tokenised files are kept for the next run."},
+      path_option({"token_cache_dir", section, kScores, "Where tokenised files are kept for the next run."},
                   &Config::token_cache_dir, "DIR")
           .defaults_to("$XDG_CACHE_HOME/bertdist, or ~/.cache/bertdist"),
   };
@@ -154,8 +155,9 @@ Options batch_options() {
   return {
       integer_option({"per_device_train_batch_size", section, kTrain, "Rows of one rank's batch."},
                      &Config::per_device_train_batch_size, between(1, 1 << 20)),
-      integer_option({"per_device_eval_batch_size", section, kComputes,
-                      "The same in evaluations while training. evaluate and predict form batches of 1,024 tokens."},
+      integer_option({"per_device_eval_batch_size", section, kTrain,
+                      "The same in evaluations while training. Batches have 1,024 tokens instead where the whole "
+                      "encoder is frozen and its output is not kept, and in evaluate and predict."},
                      &Config::per_device_eval_batch_size, between(1, 1 << 20)),
       optional_integer_option({"global_batch_size", section, kTrain,
                                "Instead of per_device_train_batch_size: rows of one optimiser step, over all ranks and "
@@ -254,7 +256,7 @@ Options machine_options() {
                   &Config::dtype, {"auto", "float32", "bfloat16"}, {"float16", "bf16", "fp16"}),
       word_option({"device", section, kComputes, "Where the model runs; auto takes what is there."}, &Config::device,
                   {"auto", "cpu"}, {"cuda"}),
-      optional_integer_option({"num_threads", section, kAllCommands, "Threads of one rank."}, &Config::num_threads,
+      optional_integer_option({"num_threads", section, kReads, "Threads of one rank."}, &Config::num_threads,
                               between(1, 1024))
           .defaults_to("the rank's share of the host's cores"),
       number_option(
