@@ -180,8 +180,9 @@ ClassificationMetrics compute(std::span<const Real> logits, std::span<const std:
 }  // namespace
 
 std::vector<std::pair<std::string_view, std::optional<double>>> ClassificationMetrics::named() const {
-  return {{"accuracy", accuracy}, {"auc", auc}, {"f1", f1},    {"precision", precision},
-          {"recall", recall},     {"mcc", mcc}, {"loss", loss}};
+  std::vector<std::pair<std::string_view, std::optional<double>>> numbers;
+  visit(*this, [&](std::string_view name, const std::optional<double>& value) { numbers.emplace_back(name, value); });
+  return numbers;
 }
 
 ClassificationMetrics compute_classification_metrics(std::span<const double> logits,

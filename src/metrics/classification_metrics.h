@@ -24,7 +24,18 @@ struct ClassificationMetrics {
   double loss = 0;                                          // mean cross-entropy
   std::vector<std::vector<std::int64_t>> confusion_matrix;  // [true class][predicted class]
 
-  // The single numbers in the order and under the names in which they are reported.
+  // Calls visitor(name, member) for each single number of `metrics`, in the order in which they are reported. Whatever
+  // prints, sends, saves or reads metrics goes through this list.
+  template <typename Metrics, typename Visitor>
+  static void visit(Metrics& metrics, const Visitor& visitor) {
+    visitor("accuracy", metrics.accuracy);
+    visitor("auc", metrics.auc);
+    visitor("f1", metrics.f1);
+    visitor("precision", metrics.precision);
+    visitor("recall", metrics.recall);
+    visitor("mcc", metrics.mcc);
+    visitor("loss", metrics.loss);
+  }
   std::vector<std::pair<std::string_view, std::optional<double>>> named() const;
 };
 

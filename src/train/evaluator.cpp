@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "base/error.h"
 #include "data/split.h"
@@ -78,17 +79,15 @@ nlohmann::ordered_json metrics_to_json(const ClassificationMetrics& metrics) {
 }
 
 ClassificationMetrics metrics_from_json(const nlohmann::json& json) {
-  const auto number = [&](const char* name) {
-    return json.at(name).is_null() ? std::numeric_limits<double>::quiet_NaN() : json.at(name).get<double>();
-  };
   ClassificationMetrics metrics;
-  metrics.accuracy = number("accuracy");
-  if (!json.at("auc").is_null()) metrics.auc = number("auc");
-  metrics.f1 = number("f1");
-  metrics.precision = number("precision");
-  metrics.recall = number("recall");
-  metrics.mcc = number("mcc");
-  metrics.loss = number("loss");
+  ClassificationMetrics::visit(metrics, [&](const char* name, auto& value) {
+    constexpr bool is_always_defined = std::is_same_v<decltype(value), double&>;
+    if (!json.at(name).is_null()) {
+      value = json.at(name).get<double>();
+    } else if constexpr (is_always_defined) {
+      value = std::numeric_limits<double>::quiet_NaN();
+    }
+  });
   metrics.confusion_matrix = json.at("confusion_matrix");
   return metrics;
 }

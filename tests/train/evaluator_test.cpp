@@ -42,6 +42,15 @@ TEST_P(GatherLogitsTest, RankZeroHoldsEachRowOnceInOrder) {
 // None, fewer than ranks, not divisible, and several rounds of the gather.
 INSTANTIATE_TEST_SUITE_P(Rows, GatherLogitsTest, testing::Values(0, 1, 3, 17, 1001));
 
+TEST(MetricsJson, EveryMetricSurvives) {
+  ClassificationMetrics metrics;
+  double next = 0.1;
+  ClassificationMetrics::visit(metrics, [&](const char*, auto& value) { value = next += 0.1; });
+  const ClassificationMetrics read = metrics_from_json(nlohmann::json::parse(metrics_to_json(metrics).dump()));
+  EXPECT_EQ(read.named(), metrics.named());
+  EXPECT_GE(read.named().size(), 7u);
+}
+
 TEST(MetricsJson, WhatIsUndefinedOrNotFiniteSurvives) {
   ClassificationMetrics metrics;
   metrics.accuracy = 0.1 + 0.2;
