@@ -11,6 +11,9 @@ namespace bertdist {
 
 namespace {
 
+// A confusion matrix of more classes does not fit into a line.
+constexpr std::size_t kLargestMatrixShown = 6;
+
 std::string short_text(double value) {
   return std::abs(value) < 1e6 ? fmt::format("{:.4f}", value) : fmt::format("{:.4e}", value);
 }
@@ -18,7 +21,7 @@ std::string short_text(double value) {
 void print(const std::string& name, const nlohmann::ordered_json& results) {
   fmt::print("\n***** {} metrics *****\n", name);
   for (const auto& [key, value] : results.items()) {
-    if (value.is_array()) continue;
+    if (value.is_array() && value.size() > kLargestMatrixShown) continue;
     fmt::print("  {:<28} = {}\n", key, value.is_number_float() ? short_text(value.get<double>()) : value.dump());
   }
   std::fflush(stdout);

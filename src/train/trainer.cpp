@@ -131,8 +131,7 @@ TrainResult Trainer::finish() {
        {"step", state_.global_step},
        {"train_loss", train_loss},
        {"train_runtime", runtime},
-       {"train_samples_per_second",
-        static_cast<double>((state_.global_step - first_step_) * global_batch_size_) / std::max(runtime, 1e-9)},
+       {"train_samples_per_second", static_cast<double>(num_rows_trained_) / std::max(runtime, 1e-9)},
        {"train_steps_per_second", static_cast<double>(state_.global_step - first_step_) / std::max(runtime, 1e-9)}});
   return {.train_loss = train_loss, .train_runtime = runtime, .state = state_};
 }
@@ -177,6 +176,7 @@ Trainer::StepResult Trainer::train_step(std::int64_t step) {
   state_.loss_since_log += result.loss;
   ++state_.steps_since_log;
   state_.total_loss += result.loss;
+  num_rows_trained_ += std::ssize(global_rows);
   for (const std::int64_t index : global_rows) {
     state_.num_input_tokens_seen += train_.lengths()[static_cast<std::size_t>(index)];
   }

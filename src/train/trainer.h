@@ -139,6 +139,7 @@ class Trainer {
   at::Tensor best_values_;       // a trial's: float32 [num_elements], undefined before the first evaluation
   std::int64_t first_step_ = 0;  // done before, by the run that this one resumes
   std::int64_t first_tokens_ = 0;
+  std::int64_t num_rows_trained_ = 0;  // by this process, each row once an epoch
 };
 
 // The value of a metric by its name in Config::metric_for_best_model; nothing where it is undefined.

@@ -64,6 +64,11 @@ def test_the_same_losses_at_any_number_of_ranks(folder, name, options):
             assert ours["eval_accuracy"] == theirs["eval_accuracy"]
 
 
+def test_samples_per_second_counts_the_rows_there_are(folder):
+    summary = state_of(train_at(folder, 2, "speed", data="two_rows.csv", batch=16))["log_history"][-1]
+    assert summary["train_samples_per_second"] * summary["train_runtime"] == pytest.approx(2 * 2)
+
+
 def test_dropout_is_really_on_where_it_should_be(folder):
     def losses(name, **options):
         return losses_of(train_at(folder, 0, name, **options))
@@ -81,9 +86,10 @@ def test_one_checkpoint_has_the_same_metrics_at_any_number_of_ranks(folder, pool
     results = []
     for ranks in (0, 1, 2, 3, 4):
         output_dir = folder / f"metrics-{data}-{ranks}"
-        run("evaluate", ranks=ranks, model_name_or_path=folder / "dropout", test_file=folder / data,
-            output_dir=output_dir, num_threads=1, token_cache_dir=folder / "cache")
+        printed = run("evaluate", ranks=ranks, model_name_or_path=folder / "dropout", test_file=folder / data,
+                      output_dir=output_dir, num_threads=1, token_cache_dir=folder / "cache").stdout
         metrics = json.loads((output_dir / "eval_results.json").read_text())
+        assert f"  eval_confusion_matrix        = {metrics['eval_confusion_matrix']}\n".replace(", ", ",") in printed
         results.append({key: value for key, value in metrics.items() if not key.endswith(TIMES)})
     assert {"eval_loss", "eval_accuracy", "eval_auc", "eval_confusion_matrix"} <= set(results[0])
     assert all(result == results[0] for result in results)
