@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+from pathlib import Path
 
 from transformers import AutoTokenizer
 
@@ -28,6 +30,16 @@ def test_equals_transformers_line_by_line():
 def test_truncates_to_max_seq_length():
     (ids,) = tokenize(b"one two three four five six seven", "--max_seq_length", "5")
     assert len(ids) == 5 and ids[0] == 101 and ids[-1] == 102
+
+
+def test_a_tokenizer_without_a_model(tmp_path):
+    shutil.copy(Path(MODEL) / "tokenizer.json", tmp_path)
+    command = [os.environ["BERTDIST"], "tokenize", "--model_name_or_path", tmp_path]
+    done = subprocess.run(command, input=b"one two\n", capture_output=True)
+    assert done.returncode == 4 and b"has no config.json" in done.stderr and b"hint: give --max_seq_length" in done.stderr
+    for length in (5, 600):
+        done = subprocess.run([*command, "--max_seq_length", str(length)], input=b"one " * 1000, capture_output=True, check=True)
+        assert len(json.loads(done.stdout)) == length
 
 
 def test_no_input_is_no_output():
