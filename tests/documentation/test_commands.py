@@ -1,7 +1,9 @@
 """The commands of README.md and docs/tutorial.md, as they stand there, and what they print."""
 
 import contextlib
+import csv
 import io
+import itertools
 import json
 import re
 
@@ -33,6 +35,21 @@ def test_quickstart_trains_on_two_ranks_and_predicts_three_urls(project):
     rows = [json.loads(line) for line in output.splitlines() if line.startswith('{"row"')]
     assert [row["row"] for row in rows] == [0, 1, 2] and len({row["text"] for row in rows}) == 3
     assert results(project, "quickstart")["test_accuracy"] > 0.8
+
+
+def test_quickstart_trains_on_a_file_of_ones_own(project):
+    with open(PROJECT / "data" / "sample" / "train.csv", newline="") as sample:
+        rows = [(row["text"], row["label"].replace("Safe", "good").replace("Not good", "bad"))
+                for row in itertools.islice(csv.DictReader(sample), 100)]
+    with open(project.folder / "mine.tsv", "w", newline="") as mine:
+        mine.writelines("\t".join(row) + "\n" for row in [("url", "class"), *rows])
+    done = project.run("launcher/quickstart", "--train_file", "mine.tsv", "--text_column", "url", "--label_column=class",
+                       "--output_dir", "runs/mine", "--num_train_epochs", "1", cwd=project.folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    predictions = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"row"')]
+    assert len(predictions) == 3
+    assert all(row["probabilities"].keys() == {"good", "bad"} and row["url"] for row in predictions)
+    assert results(project, "mine", "eval")["eval_samples"] == 20
 
 
 def test_the_readmes_commands(project):
