@@ -11,6 +11,7 @@
 #include "report/run_log.h"
 #include "torch_setup.h"
 #include "train/head_batch.h"
+#include "trial_failure.h"
 #include "trial_training.h"
 
 namespace bertdist {
@@ -65,6 +66,28 @@ class HeadLog {
   std::size_t num_logged_ = 0;
 };
 
+// Collective. Null where the model does not leave a head alone to be trained, or its features cannot be kept.
+std::unique_ptr<HeadFamily> prepare_family(const Job& job, const std::vector<const Trial*>& members) {
+  const Config& config = members.front()->config;
+  const Job first{config, job.communicator, job.launch, job.log, job.num_threads};
+  ModelSource source = open_model_source(config);
+  const TokenCaches caches = open_caches(prepare_caches(first, source, known_labels(config, source.config)));
+  BertForSequenceClassification model = load_model(first, source.folder, caches.labels.names());
+  apply_freezing(model, freeze_spec(config), config.frozen_dropout);
+  if (!trains_head_alone(model)) return nullptr;
+  auto family = std::make_unique<HeadFamily>(HeadFamily{.trials = members,
+                                                        .source = std::move(source),
+                                                        .label_names = caches.labels.names(),
+                                                        .splits = select_rows(config, caches),
+                                                        .model = std::move(model),
+                                                        .train = {},
+                                                        .validation = {}});
+  const FrozenPassOptions frozen_pass = frozen_pass_options(first);
+  family->train.emplace(family->model, *family->splits.train, frozen_pass, job.communicator, job.log);
+  family->validation.emplace(family->model, *family->splits.validation, frozen_pass, job.communicator, job.log);
+  return family->train->keeps_cls_features() && family->validation->keeps_cls_features() ? std::move(family) : nullptr;
+}
+
 }  // namespace
 
 std::vector<std::unique_ptr<HeadFamily>> prepare_head_families(const Job& job,
@@ -74,26 +97,21 @@ std::vector<std::unique_ptr<HeadFamily>> prepare_head_families(const Job& job,
     if (may_leave_a_head(trial->config)) by_key[family_key(trial->config)].push_back(trial);
   }
   std::vector<std::unique_ptr<HeadFamily>> families;
-  for (auto& [key, members] : by_key) {
+  for (const auto& [key, members] : by_key) {
     if (members.size() < 2) continue;
-    const Config& config = members.front()->config;
-    const Job first{config, job.communicator, job.launch, job.log, job.num_threads};
-    ModelSource source = open_model_source(config);
-    const TokenCaches caches = open_caches(prepare_caches(first, source, known_labels(config, source.config)));
-    BertForSequenceClassification model = load_model(first, source.folder, caches.labels.names());
-    apply_freezing(model, freeze_spec(config), config.frozen_dropout);
-    if (!trains_head_alone(model)) continue;
-    auto family = std::make_unique<HeadFamily>(HeadFamily{.trials = std::move(members),
-                                                          .source = std::move(source),
-                                                          .label_names = caches.labels.names(),
-                                                          .splits = select_rows(config, caches),
-                                                          .model = std::move(model),
-                                                          .train = {},
-                                                          .validation = {}});
-    const FrozenPassOptions frozen_pass = frozen_pass_options(first);
-    family->train.emplace(family->model, *family->splits.train, frozen_pass, job.communicator, job.log);
-    family->validation.emplace(family->model, *family->splits.validation, frozen_pass, job.communicator, job.log);
-    if (family->train->keeps_cls_features() && family->validation->keeps_cls_features()) {
+    std::unique_ptr<HeadFamily> family;
+    Failure failure;
+    try {
+      family = without_trace([&] { return prepare_family(job, members); });
+    } catch (const std::exception& exception) {
+      failure = failure_of(exception);
+    }
+    failure = failure_of_group(job.communicator, failure);
+    if (ends_the_sweep(failure)) throw Error(static_cast<ExitCode>(failure.exit_code), failure.message);
+    if (failure.exit_code != 0) {
+      job.log.warn("what trial {} and {} others share cannot be prepared, so each is trained by itself: {}",
+                   members.front()->index, members.size() - 1, failure.message);
+    } else if (family) {
       families.push_back(std::move(family));
     }
   }
@@ -131,15 +149,16 @@ void train_heads(const Job& job, const HeadFamily& family, const std::vector<con
     return load_model({config, job.communicator, job.launch, quiet, job.num_threads}, family.source.folder,
                       family.label_names);
   };
+  // First, so that the configuration of a trial that fails is there too.
+  std::vector<std::unique_ptr<HeadLog>> logs;
+  for (const Trial* trial : trials) logs.push_back(std::make_unique<HeadLog>(*trial, folder.path()));
   // A new classifier is drawn from the seed; pooler and all else are the same for all.
   std::map<std::int64_t, BertForSequenceClassification> by_seed;
   std::vector<HeadBatch::Start> starts;
-  std::vector<std::unique_ptr<HeadLog>> logs;
   for (const Trial* trial : trials) {
     const bool is_familys = trial->config.seed == family.trials.front()->config.seed;
     if (!is_familys && !by_seed.contains(trial->config.seed)) by_seed.emplace(trial->config.seed, load(trial->config));
     starts.push_back({&trial->config, is_familys ? &family.model : &by_seed.at(trial->config.seed)});
-    logs.push_back(std::make_unique<HeadLog>(*trial, folder.path()));
   }
   HeadBatch heads(starts, *family.train, *family.validation);
   by_seed.clear();

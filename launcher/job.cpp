@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "text/text_descriptor.h"
 #include "threads.h"
+#include "trial_check.h"
 
 namespace bertdist {
 
@@ -111,6 +112,8 @@ Request parse_request(const Invocation& invocation) {
   for (const Trial& trial : request.trials) {
     if (trains) require_data_files(Command::train, trial.config);
   }
+  // A model that is missing is told where it is loaded.
+  if (trains) check_trials_with_models(request.trials);
   request.config = request.trials.front().config;
   return request;
 }

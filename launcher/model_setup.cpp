@@ -7,27 +7,6 @@
 
 namespace bertdist {
 
-FreezeSpec freeze_spec(const Config& config) {
-  const auto kind = [&] {
-    switch (config.freeze.kind) {
-      case Config::Freeze::Kind::none:
-        return FreezeSpec::Kind::none;
-      case Config::Freeze::Kind::base:
-        return FreezeSpec::Kind::base;
-      case Config::Freeze::Kind::base_except_pooler:
-        return FreezeSpec::Kind::base_except_pooler;
-      case Config::Freeze::Kind::embeddings:
-        return FreezeSpec::Kind::embeddings;
-      case Config::Freeze::Kind::first_layers:
-        return FreezeSpec::Kind::first_layers;
-      case Config::Freeze::Kind::patterns:
-        return FreezeSpec::Kind::patterns;
-    }
-    throw Error(ExitCode::internal, "unknown kind of freezing");
-  };
-  return {.kind = kind(), .first_layers = config.freeze.first_layers, .patterns = config.freeze.patterns};
-}
-
 BertForSequenceClassification load_model(const Job& job, const std::filesystem::path& folder,
                                          const std::vector<std::string>& label_names) {
   LoadReport report;

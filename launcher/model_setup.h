@@ -10,9 +10,7 @@
 
 namespace bertdist {
 
-// What the configuration says about a model, in the model's own terms. The functions are not collective.
-
-FreezeSpec freeze_spec(const Config& config);
+// Models with their weights, as the configuration wants them. The functions are not collective.
 
 // Loads the weights and tells the user what was drawn from the seed and what was left unused. Labels of `label_names`,
 // the folder's own where that is empty.

@@ -52,6 +52,32 @@ ModelSource open_model_source(const Config& config) {
   return {std::move(folder), std::move(tokenizer), std::move(model_config), max_tokens};
 }
 
+FreezeSpec freeze_spec(const Config& config) {
+  const auto kind = [&] {
+    switch (config.freeze.kind) {
+      case Config::Freeze::Kind::none:
+        return FreezeSpec::Kind::none;
+      case Config::Freeze::Kind::base:
+        return FreezeSpec::Kind::base;
+      case Config::Freeze::Kind::base_except_pooler:
+        return FreezeSpec::Kind::base_except_pooler;
+      case Config::Freeze::Kind::embeddings:
+        return FreezeSpec::Kind::embeddings;
+      case Config::Freeze::Kind::first_layers:
+        return FreezeSpec::Kind::first_layers;
+      case Config::Freeze::Kind::patterns:
+        return FreezeSpec::Kind::patterns;
+    }
+    throw Error(ExitCode::internal, "unknown kind of freezing");
+  };
+  return {.kind = kind(), .first_layers = config.freeze.first_layers, .patterns = config.freeze.patterns};
+}
+
+void check_with_model(const Config& config, const BertConfig& model_config) {
+  max_seq_length(config, model_config);
+  check_freezing(model_config, freeze_spec(config));
+}
+
 TruncationStrategy truncation_strategy(const Config& config) {
   return config.truncation_strategy == Config::Truncation::only_first ? TruncationStrategy::only_first
                                                                       : TruncationStrategy::longest_first;

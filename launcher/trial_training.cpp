@@ -76,6 +76,8 @@ bool report_evaluation(const Job& job, const Trial& trial, std::int64_t evaluati
 TrialResult train_trial(const Job& job, const Trial& trial, const SweepSpec& spec, const SweepFolder& folder,
                         ResultWriter* writer, const StopToken& stop) {
   const Config& config = trial.config;
+  // First, so that the configuration of a trial that fails is there too.
+  if (writer != nullptr) prepare_trial_folder(trial, folder.path());
   const ModelSource source = open_model_source(config);
   check_freezing(source.config, freeze_spec(config));
   const TokenCaches caches = open_caches(prepare_caches(job, source, known_labels(config, source.config)));
@@ -88,7 +90,6 @@ TrialResult train_trial(const Job& job, const Trial& trial, const SweepSpec& spe
   Trainer trainer(config, model, *splits.train, &*splits.validation, frozen_pass_options(job), checkpoints,
                   job.communicator, job.log, stop, TrainerRole::trial);
   trainer.start();
-  if (writer != nullptr) prepare_trial_folder(trial, folder.path());
   trainer.begin();
   bool stopped = false;
   std::int64_t num_evaluations = 0;

@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "commands.h"
 #include "report/table.h"
 #include "sweep/search_space.h"
 #include "sweep/simulation.h"
 #include "sweep/trial_table.h"
 #include "sweep_summary.h"
+#include "trial_check.h"
 
 namespace bertdist {
 
@@ -53,6 +55,10 @@ void simulate(const SweepSpec& spec, const std::string& curves_file) {
 void plan(const Request& request) {
   const SweepRequest& sweep = *request.sweep;
   if (!sweep.curves_file.empty()) return simulate(sweep.file->spec(), sweep.curves_file);
+  const Log log(/*rank=*/0, /*world_size=*/1);
+  for (const std::string& model : check_trials_with_models(request.trials)) {
+    log.warn("the model '{}' is not here: max_seq_length and freeze are not held against it", model);
+  }
   if (sweep.output_file.empty()) return print_plan(request.trials);
   write_trial_table(sweep.output_file, request.trials);
   fmt::print("{} trials in '{}'\n", request.trials.size(), sweep.output_file);

@@ -13,6 +13,7 @@
 #include "sweep/work_queue.h"
 #include "sweep_summary.h"
 #include "torch_setup.h"
+#include "trial_failure.h"
 #include "trial_training.h"
 
 namespace bertdist {
@@ -61,59 +62,6 @@ Work find_work(const Job& job, const SweepRequest& request, const std::vector<Tr
           .queue_folder = queue_folder};
 }
 
-struct Failure {
-  int exit_code = 0;  // 0: none
-  std::string message;
-};
-
-// What is wrong with a trial, rather than with the job or its disk, does not end the sweep.
-Failure failure_of_trial(const std::exception& exception) {
-  const auto* error = dynamic_cast<const Error*>(&exception);
-  if (error == nullptr) return {static_cast<int>(ExitCode::internal), exception.what()};
-  const std::string hint = error->hint().empty() ? "" : fmt::format(" ({})", error->hint());
-  return {static_cast<int>(error->code()), error->what() + hint};
-}
-
-bool ends_the_sweep(const Failure& failure) {
-  switch (static_cast<ExitCode>(failure.exit_code)) {
-    case ExitCode::success:
-    case ExitCode::internal:
-    case ExitCode::configuration:
-    case ExitCode::data:
-    case ExitCode::model:
-    case ExitCode::numeric:
-    case ExitCode::device:
-      return false;
-    default:
-      return true;
-  }
-}
-
-// Collective. What the group's trial failed of: where one rank alone failed, the others learn it here. They may still
-// be in a collective of the trial: this call then ends that one with an error on all of them, after which all come
-// here.
-Failure failure_of_group(Communicator& group, const Failure& mine) {
-  const std::string text =
-      nlohmann::json{mine.exit_code, mine.message}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  std::vector<Bytes> texts;
-  for (int attempt = 0; texts.empty(); ++attempt) {
-    try {
-      texts = group.all_gather(std::as_bytes(std::span(text)), "how the trial ended");
-    } catch (const Error& error) {
-      if (error.code() != ExitCode::peer || attempt > 0) throw;
-    }
-  }
-  Failure failure;
-  for (const Bytes& bytes : texts) {
-    const auto json = nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()),
-                                            reinterpret_cast<const char*>(bytes.data()) + bytes.size());
-    const Failure other{json[0], json[1]};
-    const bool is_consequence = other.exit_code == static_cast<int>(ExitCode::peer);
-    if (other.exit_code != 0 && (failure.exit_code == 0 || !is_consequence)) failure = other;
-  }
-  return failure;
-}
-
 // What a group takes from the queue at once: one trial, or heads that are trained together.
 struct WorkItem {
   std::vector<const Trial*> trials;
@@ -123,8 +71,9 @@ struct WorkItem {
 // The trials of one group of ranks.
 class Group {
  public:
-  Group(const Job& job, Communicator& ranks, const SweepSpec& spec, const SweepFolder& folder, std::int64_t num_trials)
-      : job_(job), ranks_(ranks), spec_(spec), folder_(folder), num_trials_(num_trials) {
+  Group(const Job& job, Communicator& ranks, const SweepSpec& spec, const SweepFolder& folder, std::int64_t num_trials,
+        const StopToken& stop)
+      : job_(job), ranks_(ranks), spec_(spec), folder_(folder), num_trials_(num_trials), stop_(stop) {
     if (ranks.rank() == 0) writer_.emplace(folder.path());
   }
 
@@ -133,9 +82,7 @@ class Group {
     while (const std::optional<std::int64_t> taken = take(queue)) {
       const WorkItem& item = items[static_cast<std::size_t>(*taken)];
       if (item.family != nullptr) {
-        train_heads(
-            job_, *item.family, item.trials, spec_, folder_, *writer_,
-            [&](const TrialResult& result) { record(result); }, stop_);
+        run_heads(item);
       } else {
         run_trial(*item.trials.front());
       }
@@ -150,6 +97,26 @@ class Group {
     return item < 0 ? std::nullopt : std::optional(item);
   }
 
+  // One head's failure of another kind than its numbers is not the others': each that is left is tried by itself.
+  void run_heads(const WorkItem& item) {
+    std::set<std::int64_t> recorded;
+    const auto record_head = [&](const TrialResult& result) {
+      record(result);
+      recorded.insert(result.trial);
+    };
+    Failure failure;
+    try {
+      without_trace(
+          [&] { train_heads(job_, *item.family, item.trials, spec_, folder_, *writer_, record_head, stop_); });
+    } catch (const std::exception& exception) {
+      failure = failure_of(exception);
+    }
+    if (ends_the_sweep(failure)) fail(failure);
+    for (const Trial* trial : item.trials) {
+      if (failure.exit_code != 0 && !recorded.contains(trial->index)) run_trial(*trial);
+    }
+  }
+
   void run_trial(const Trial& trial) {
     // Of many trials at once only the warnings are for the terminal.
     const Log quiet(/*rank=*/1, /*world_size=*/1);
@@ -160,15 +127,17 @@ class Group {
       result = without_trace(
           [&] { return train_trial(trial_job, trial, spec_, folder_, writer_ ? &*writer_ : nullptr, stop_); });
     } catch (const std::exception& exception) {
-      failure = failure_of_trial(exception);
+      failure = failure_of(exception);
     }
     failure = failure_of_group(ranks_, failure);
-    if (ends_the_sweep(failure)) {
-      throw Error(static_cast<ExitCode>(failure.exit_code), fmt::format("trial {}: {}", trial.index, failure.message),
-                  "what is recorded stays; the same command goes on with the trials that are missing");
-    }
+    if (ends_the_sweep(failure)) fail({failure.exit_code, fmt::format("trial {}: {}", trial.index, failure.message)});
     if (failure.exit_code != 0) result = failed_trial(trial, failure.exit_code, failure.message);
     if (writer_) record(result);
+  }
+
+  [[noreturn]] static void fail(const Failure& failure) {
+    throw Error(static_cast<ExitCode>(failure.exit_code), failure.message,
+                "what is recorded stays; the same command goes on with the trials that are missing");
   }
 
   void record(const TrialResult& result) {
@@ -185,7 +154,7 @@ class Group {
   const SweepSpec& spec_;
   const SweepFolder& folder_;
   const std::int64_t num_trials_;
-  const StopToken stop_;
+  const StopToken& stop_;
   std::optional<ResultWriter> writer_;
   std::chrono::steady_clock::time_point leaderboard_written_ = std::chrono::steady_clock::now();
 };
@@ -208,6 +177,7 @@ std::vector<WorkItem> divide(const Job& job, const std::vector<const Trial*>& tr
 }  // namespace
 
 void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Trial>& trials) {
+  const StopToken stop;
   use_threads(job.num_threads);
   const SweepSpec& spec = request.file->spec();
   const SweepFolder folder(request.file->output_dir());
@@ -230,7 +200,7 @@ void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Tr
     const int group = job.communicator.rank() / static_cast<int>(spec.ranks_per_trial);
     const std::unique_ptr<Communicator> ranks = job.communicator.split(group, "groups of the sweep");
     WorkQueue queue(work.queue_folder, std::ssize(items));
-    Group(job, *ranks, spec, folder, std::ssize(trials)).run(items, queue);
+    Group(job, *ranks, spec, folder, std::ssize(trials), stop).run(items, queue);
     // From here on nobody waits for anybody: the group that is done last speaks for all.
     if (ranks->rank() != 0 || !queue.leave(group, groups)) return;
   } else if (job.communicator.rank() != 0) {

@@ -17,7 +17,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "model/attention.h"
-#include "model/bert_parameters.h"
+#include "model/initial_parameter.h"
 #include "model/packed_linear.h"
 #include "model/safetensors.h"
 #include "model/word_embedding.h"

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "model/bert.h"
-#include "model/bert_parameters.h"
+#include "model/initial_parameter.h"
 #include "model/safetensors.h"
 #include "pretrained/model_folder.h"
 
