@@ -61,6 +61,7 @@ std::map<std::string, std::string> identity_of(const Request& request) {
   values["command"] = command_name(request.command);
   if (request.sweep && request.sweep->file) {
     values["--trials"] = request.sweep->trials;
+    values["trials of the array's task"] = request.sweep->task_trials;
     values["hash of the sweep's file"] = ContentHash().field(request.sweep->file->to_toml()).hex();
   }
   return values;
@@ -105,7 +106,7 @@ Request parse_request(const Invocation& invocation) {
   request.trials = plan_trials(*request.sweep->file);
   const std::optional<SlurmJob> slurm = read_launch_environment().slurm;
   if (request.sweep->action == SweepAction::run && request.sweep->trials.empty() && slurm && slurm->array_task) {
-    request.sweep->trials = trial_indices_text(
+    request.sweep->task_trials = trial_indices_text(
         trials_of_task(*slurm->array_task, request.sweep->trials_per_task, std::ssize(request.trials)));
   }
   const bool trains = request.sweep->action == SweepAction::run || request.sweep->action == SweepAction::submit;

@@ -43,8 +43,8 @@ void print_places(const SweepSpec& spec, const std::vector<TrialResult>& board) 
 
 }  // namespace
 
-bool too_many_failures(const SweepSpec& spec, const SweepResults& results) {
-  return spec.max_failures && results.num_failed() > *spec.max_failures;
+bool too_many_failures(const SweepSpec& spec, const SweepResults& results, const ResultTimes& forgiven) {
+  return spec.max_failures && results.num_failed(forgiven) > *spec.max_failures;
 }
 
 void print_progress(const SweepSpec& spec, const TrialResult& result, const SweepResults& results,
@@ -61,7 +61,8 @@ void print_progress(const SweepSpec& spec, const TrialResult& result, const Swee
   std::fflush(stdout);
 }
 
-void print_status(const SweepFolder& folder, const SweepResults& results, std::int64_t num_trials) {
+void print_status(const SweepFolder& folder, const SweepSpec& spec, const SweepResults& results,
+                  std::int64_t num_trials) {
   std::vector<std::int64_t> all(static_cast<std::size_t>(num_trials));
   std::iota(all.begin(), all.end(), std::int64_t{0});
   const std::vector<std::int64_t> missing = missing_trials(results, all, /*failed_ones_too=*/false);
@@ -80,31 +81,58 @@ void print_status(const SweepFolder& folder, const SweepResults& results, std::i
     fmt::print("trial {} failed: {}\n", index, results.trials.at(index).details.value("error", std::string()));
   }
   const std::string command = fmt::format("bertdist sweep run --config {}", folder.sweep_toml().string());
-  if (!missing.empty()) fmt::print("missing: {}\n  {}\n", trial_indices_text(missing), command);
-  if (!failed.empty())
-    fmt::print("to try the failed ones again:\n  {} --trials {}\n", command, trial_indices_text(failed));
+  const auto naming = [&](const std::vector<std::int64_t>& trials) {
+    return fmt::format("{} --trials {}", command, trial_indices_text(trials));
+  };
+  // A sweep that max_failures has ended goes on with trials that are named.
+  if (!missing.empty()) {
+    fmt::print("missing: {}\n  {}\n", trial_indices_text(missing),
+               too_many_failures(spec, results, {}) ? naming(missing) : command);
+  }
+  if (!failed.empty()) fmt::print("to try the failed ones again:\n  {}\n", naming(failed));
 }
 
-void print_summary(const SweepSpec& spec, const SweepFolder& folder, std::int64_t num_trials) {
+namespace {
+
+// What the trials that the run was for failed of, if all of them have.
+void require_a_result(const SweepResults& results, const std::vector<std::int64_t>& wanted) {
+  for (const std::int64_t index : wanted) {
+    const auto result = results.trials.find(index);
+    if (result == results.trials.end() || result->second.state != TrialResult::State::failed) return;
+  }
+  const TrialResult& first = results.trials.at(wanted.front());
+  throw Error(static_cast<ExitCode>(first.details.value("exit_code", 1)),
+              fmt::format("{} of {} trials failed; trial {}: {}", wanted.size(), wanted.size(), first.trial,
+                          first.details.value("error", std::string())),
+              wanted.size() > 1 ? "no trial has a result; what they have in common is to be looked at first"
+                                : "bertdist sweep status prints the command that tries it again");
+}
+
+void require_few_failures(const SweepSpec& spec, const SweepResults& results, const ResultTimes& forgiven) {
+  if (!too_many_failures(spec, results, forgiven)) return;
+  const TrialResult& first = results.trials.at(results.failed().begin()->first);
+  throw Error(static_cast<ExitCode>(first.details.value("exit_code", 1)),
+              fmt::format("{} of {} trials failed; trial {}: {}", results.num_failed(), results.trials.size(),
+                          first.trial, first.details.value("error", std::string())),
+              "max_failures, in the [sweep] table, says how many may fail; bertdist sweep status prints the commands "
+              "that go on all the same");
+}
+
+}  // namespace
+
+void print_summary(const SweepSpec& spec, const SweepFolder& folder, std::int64_t num_trials, const RunScope& scope) {
   write_leaderboard(folder.path(), spec.metric);
   const SweepResults results = read_results(folder.path());
   const std::vector<TrialResult> board = results.leaderboard(spec.metric);
   if (!board.empty()) print_places(spec, board);
   fmt::print("\n");
-  print_status(folder, results, num_trials);
+  print_status(folder, spec, results, num_trials);
   if (!board.empty() && spec.save_trials != SweepSpec::SaveTrials::none) {
     fmt::print("the best model is in {}\n", folder.best().string());
   }
   std::fflush(stdout);
-  if (results.num_failed() == 0 || (!board.empty() && !too_many_failures(spec, results))) return;
-  for (const auto& [index, result] : results.trials) {
-    if (result.state != TrialResult::State::failed) continue;
-    throw Error(static_cast<ExitCode>(result.details.value("exit_code", 1)),
-                fmt::format("{} of {} trials failed; trial {}: {}", results.num_failed(), results.trials.size(), index,
-                            result.details.value("error", std::string())),
-                board.empty() ? "no trial has a result; what they have in common is to be looked at first"
-                              : "max_failures, in the [sweep] table, says how many may fail");
-  }
+  require_a_result(results, scope.wanted);
+  require_few_failures(spec, results, scope.forgiven);
 }
 
 }  // namespace bertdist

@@ -81,7 +81,7 @@ RecordedSweep open_sweep(const std::string& path) {
 }
 
 void status(const RecordedSweep& sweep) {
-  print_status(sweep.folder, sweep.results, num_trials(sweep.file.spec()));
+  print_status(sweep.folder, sweep.file.spec(), sweep.results, num_trials(sweep.file.spec()));
 }
 
 void best(const RecordedSweep& sweep) {

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <span>
 
@@ -35,31 +36,52 @@ int num_groups(const Communicator& world, const SweepSpec& spec) {
 
 // What rank 0 finds in the sweep's folder decides for all.
 struct Work {
-  std::vector<std::int64_t> trials;  // to be run
+  RunScope scope;
+  std::vector<std::int64_t> to_run;  // those of scope.wanted that have no result
   std::filesystem::path queue_folder;
 };
 
-Work find_work(const Job& job, const SweepRequest& request, const std::vector<Trial>& trials,
-               const SweepFolder& folder) {
-  const auto count = static_cast<std::int64_t>(trials.size());
-  std::string indices;
-  std::string queue_folder;
+Work find_work(const SweepRequest& request, std::int64_t num_trials, const SweepFolder& folder) {
+  folder.claim(*request.file);
+  const SweepResults results = read_results(folder.path());
+  // Failures do not keep a user from the trials that he names, and he may name failed ones.
+  const bool named = !request.trials.empty();
+  const std::string all = fmt::format("0-{}", num_trials - 1);
+  Work work;
+  work.scope.wanted = parse_trial_indices(named                         ? request.trials
+                                          : request.task_trials.empty() ? all
+                                                                        : request.task_trials,
+                                          num_trials);
+  if (named) work.scope.forgiven = results.failed();
+  work.to_run = missing_trials(results, work.scope.wanted, /*failed_ones_too=*/named);
+  if (!work.to_run.empty()) work.queue_folder = WorkQueue::create_folder(folder.path());
+  return work;
+}
+
+Work share_work(const Job& job, const SweepRequest& request, std::int64_t num_trials, const SweepFolder& folder) {
+  nlohmann::json shared;
   if (job.communicator.rank() == 0) {
-    folder.claim(*request.file);
-    const std::string all = fmt::format("0-{}", count - 1);
-    const bool chosen = !request.trials.empty();
-    const std::vector<std::int64_t> wanted = parse_trial_indices(chosen ? request.trials : all, count);
-    const std::vector<std::int64_t> missing = missing_trials(read_results(folder.path()), wanted, chosen);
-    if (missing.size() < wanted.size()) {
-      job.log.info("{} of these have a result already", plural(std::ssize(wanted) - std::ssize(missing), "trial"));
-    }
-    indices = trial_indices_text(missing);
-    if (!missing.empty()) queue_folder = WorkQueue::create_folder(folder.path()).string();
+    const Work work = find_work(request, num_trials, folder);
+    const std::int64_t num_done = std::ssize(work.scope.wanted) - std::ssize(work.to_run);
+    if (num_done > 0) job.log.info("{} of these have a result already", plural(num_done, "trial"));
+    shared = {work.scope.wanted, work.scope.forgiven, work.to_run, work.queue_folder.string()};
   }
-  indices = broadcast_text(job.communicator, indices, 0, "trials to run");
-  queue_folder = broadcast_text(job.communicator, queue_folder, 0, "queue of trials");
-  return {.trials = indices.empty() ? std::vector<std::int64_t>() : parse_trial_indices(indices, count),
-          .queue_folder = queue_folder};
+  shared = nlohmann::json::parse(broadcast_text(job.communicator, shared.dump(), 0, "work of the sweep"));
+  return {.scope = {.wanted = shared[0], .forgiven = shared[1]},
+          .to_run = shared[2],
+          .queue_folder = shared[3].get<std::string>()};
+}
+
+void announce(const Job& job, const SweepRequest& request, const SweepSpec& spec, std::int64_t num_trials,
+              int num_groups) {
+  job.log.info("{}, {} of {}; ranks_per_trial = {} trains each trial data-parallel", plural(num_trials, "trial"),
+               plural(num_groups, "group"), plural(spec.ranks_per_trial, "rank"),
+               spec.ranks_per_trial > 1 ? spec.ranks_per_trial : std::max(2, job.communicator.world_size()));
+  if (const std::string launch = describe(job.launch); !launch.empty()) job.log.info("{}", launch);
+  if (!request.task_trials.empty()) {
+    const bool is_one = request.task_trials.find_first_of(",-") == std::string::npos;
+    job.log.info("task {}: trial{} {}", *job.launch.slurm->array_task, is_one ? "" : "s", request.task_trials);
+  }
 }
 
 // What a group takes from the queue at once: one trial, or heads that are trained together.
@@ -72,8 +94,14 @@ struct WorkItem {
 class Group {
  public:
   Group(const Job& job, Communicator& ranks, const SweepSpec& spec, const SweepFolder& folder, std::int64_t num_trials,
-        const StopToken& stop)
-      : job_(job), ranks_(ranks), spec_(spec), folder_(folder), num_trials_(num_trials), stop_(stop) {
+        const ResultTimes& forgiven, const StopToken& stop)
+      : job_(job),
+        ranks_(ranks),
+        spec_(spec),
+        folder_(folder),
+        num_trials_(num_trials),
+        forgiven_(forgiven),
+        stop_(stop) {
     if (ranks.rank() == 0) writer_.emplace(folder.path());
   }
 
@@ -92,7 +120,7 @@ class Group {
  private:
   std::optional<std::int64_t> take(WorkQueue& queue) {
     std::int64_t item = -1;
-    if (writer_ && !too_many_failures(spec_, read_results(folder_.path()))) item = queue.next().value_or(-1);
+    if (writer_ && !too_many_failures(spec_, read_results(folder_.path()), forgiven_)) item = queue.next().value_or(-1);
     ranks_.broadcast(std::as_writable_bytes(std::span(&item, 1)), 0, "next trial");
     return item < 0 ? std::nullopt : std::optional(item);
   }
@@ -154,6 +182,7 @@ class Group {
   const SweepSpec& spec_;
   const SweepFolder& folder_;
   const std::int64_t num_trials_;
+  const ResultTimes& forgiven_;
   const StopToken& stop_;
   std::optional<ResultWriter> writer_;
   std::chrono::steady_clock::time_point leaderboard_written_ = std::chrono::steady_clock::now();
@@ -182,14 +211,12 @@ void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Tr
   const SweepSpec& spec = request.file->spec();
   const SweepFolder folder(request.file->output_dir());
   const int groups = num_groups(job.communicator, spec);
-  job.log.info("{}, {} of {}; ranks_per_trial = {} trains each trial data-parallel",
-               plural(std::ssize(trials), "trial"), plural(groups, "group"), plural(spec.ranks_per_trial, "rank"),
-               spec.ranks_per_trial > 1 ? spec.ranks_per_trial : std::max(2, job.communicator.world_size()));
+  announce(job, request, spec, std::ssize(trials), groups);
 
-  const Work work = find_work(job, request, trials, folder);
-  if (!work.trials.empty()) {
+  const Work work = share_work(job, request, std::ssize(trials), folder);
+  if (!work.to_run.empty()) {
     std::vector<const Trial*> to_run;
-    for (const std::int64_t index : work.trials) to_run.push_back(&trials[static_cast<std::size_t>(index)]);
+    for (const std::int64_t index : work.to_run) to_run.push_back(&trials[static_cast<std::size_t>(index)]);
     std::vector<std::unique_ptr<HeadFamily>> families;
     if (spec.ranks_per_trial == 1) families = prepare_head_families(job, to_run);
     for (const auto& family : families) {
@@ -200,13 +227,13 @@ void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Tr
     const int group = job.communicator.rank() / static_cast<int>(spec.ranks_per_trial);
     const std::unique_ptr<Communicator> ranks = job.communicator.split(group, "groups of the sweep");
     WorkQueue queue(work.queue_folder, std::ssize(items));
-    Group(job, *ranks, spec, folder, std::ssize(trials), stop).run(items, queue);
+    Group(job, *ranks, spec, folder, std::ssize(trials), work.scope.forgiven, stop).run(items, queue);
     // From here on nobody waits for anybody: the group that is done last speaks for all.
     if (ranks->rank() != 0 || !queue.leave(group, groups)) return;
   } else if (job.communicator.rank() != 0) {
     return;
   }
-  print_summary(spec, folder, std::ssize(trials));
+  print_summary(spec, folder, std::ssize(trials), work.scope);
 }
 
 }  // namespace bertdist

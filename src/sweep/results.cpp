@@ -98,15 +98,17 @@ void add_evaluation(Curves& curves, const Json& line) {
   curve.push_back(metric_of(line));
 }
 
+std::string time_of(const TrialResult& result) {
+  return result.details.value("time", std::string());
+}
+
 void add_result(std::map<std::int64_t, TrialResult>& trials, const Json& line) {
   const auto state = std::find_if(kStateNames.begin(), kStateNames.end(),
                                   [&](const auto& s) { return line["event"] == std::string(s.first); });
   if (state == kStateNames.end()) return;
   TrialResult result{.trial = line["trial"], .state = state->second, .metric = metric_of(line), .details = line};
   const auto earlier = trials.find(result.trial);
-  const auto rank = [](const TrialResult& r) {
-    return std::pair(r.state != State::failed, r.details.value("time", std::string()));
-  };
+  const auto rank = [](const TrialResult& r) { return std::pair(r.state != State::failed, time_of(r)); };
   if (earlier == trials.end() || rank(earlier->second) < rank(result)) trials[result.trial] = std::move(result);
 }
 
@@ -176,8 +178,20 @@ std::vector<TrialResult> SweepResults::leaderboard(const SweepSpec::Metric& metr
   return board;
 }
 
-std::int64_t SweepResults::num_failed() const {
-  return std::count_if(trials.begin(), trials.end(), [](const auto& t) { return t.second.state == State::failed; });
+ResultTimes SweepResults::failed() const {
+  ResultTimes times;
+  for (const auto& [index, result] : trials) {
+    if (result.state == State::failed) times[index] = time_of(result);
+  }
+  return times;
+}
+
+std::int64_t SweepResults::num_failed(const ResultTimes& forgiven) const {
+  const ResultTimes times = failed();
+  return std::count_if(times.begin(), times.end(), [&](const auto& failure) {
+    const auto earlier = forgiven.find(failure.first);
+    return earlier == forgiven.end() || earlier->second != failure.second;
+  });
 }
 
 SweepResults read_results(const fs::path& sweep_folder) {

@@ -46,6 +46,9 @@ class ResultWriter {
   int fd_ = -1;
 };
 
+// By trial, the time of its newest result.
+using ResultTimes = std::map<std::int64_t, std::string>;
+
 struct SweepResults {
   std::map<std::int64_t, TrialResult> trials;  // a trial that was run again: what finished counts, then what is newest
   Curves curves;
@@ -53,7 +56,9 @@ struct SweepResults {
 
   // By the metric, best first, equal ones by their number; failed trials are not among them.
   std::vector<TrialResult> leaderboard(const SweepSpec::Metric& metric) const;
-  std::int64_t num_failed() const;
+  ResultTimes failed() const;
+  // Without the failures of `forgiven` that nothing newer has taken the place of.
+  std::int64_t num_failed(const ResultTimes& forgiven = {}) const;
 };
 
 // Reads all trials*.jsonl of a folder, finished or not. Throws Error(data) where one cannot be read.

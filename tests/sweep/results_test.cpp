@@ -71,6 +71,20 @@ TEST_F(ResultsTest, WhatFinishedCountsMoreThanAFailureBeforeOrAfter) {
   EXPECT_EQ(read_results(folder_).trials.at(0).state, State::finished);
 }
 
+TEST_F(ResultsTest, AForgivenFailureCountsOnceItHappensAgain) {
+  ResultWriter writer(folder_);
+  writer.append(result(0, State::failed));
+  writer.append(result(1, State::failed));
+  const ResultTimes forgiven = read_results(folder_).failed();
+  EXPECT_EQ(forgiven.size(), 2u);
+  EXPECT_EQ(read_results(folder_).num_failed(), 2);
+  EXPECT_EQ(read_results(folder_).num_failed(forgiven), 0);
+  writer.append(result(1, State::failed));
+  EXPECT_EQ(read_results(folder_).num_failed(forgiven), 1);
+  writer.append(result(0, State::finished, 0.5));
+  EXPECT_EQ(read_results(folder_).num_failed(forgiven), 1);
+}
+
 TEST_F(ResultsTest, ATornLineIsCountedAndTheOthersStay) {
   {
     ResultWriter writer(folder_);

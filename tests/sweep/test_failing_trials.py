@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from reference.program import ENVIRONMENT, command, make_rows, run, save_bert, write_csv
 
-CONFIGURATION, DATA, MODEL = 2, 3, 4
+CONFIGURATION, DATA, MODEL, NUMERIC = 2, 3, 4, 7
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +92,23 @@ def test_heads_that_cannot_be_kept_are_recorded_as_failed(data, tmp_path):
     assert job.returncode == MODEL, errors
     assert {trial: result["event"] for trial, result in results_of(tmp_path / "sweep").items()} == {
         0: "failed", 1: "failed"}
+
+
+def test_a_task_of_an_array_does_not_try_what_failed_again(data, tmp_path):
+    file = sweep_file(data, tmp_path, "parameters.learning_rate.values = [1e-3, 2e-3, 1e38]\n")
+
+    def run_task(task, trials_per_task):
+        environment = {**ENVIRONMENT, "SLURM_JOB_ID": "5", "SLURM_ARRAY_JOB_ID": "4", "SLURM_ARRAY_TASK_ID": str(task)}
+        return subprocess.run(command("sweep", "run", "--config", str(file), trials_per_task=trials_per_task),
+                              env=environment, capture_output=True, text=True, timeout=60)
+
+    first = run_task(0, 2)
+    assert first.returncode == 0, first.stderr
+    assert "SLURM job 4_0, array task 0\ntask 0: trials 0-1\n" in first.stderr
+    for _ in range(2):  # the second time as after a requeue
+        done = run_task(2, 1)
+        assert done.returncode == NUMERIC and "1 of 1 trials failed; trial 2: step" in done.stderr
+        assert "task 2: trial 2\n" in done.stderr
+    lines = [line for part in (tmp_path / "sweep").glob("trials*.jsonl") for line in part.read_text().splitlines()]
+    assert sum(json.loads(line)["event"] == "failed" for line in lines) == 1
+    assert sorted(results_of(tmp_path / "sweep")) == [0, 1, 2]

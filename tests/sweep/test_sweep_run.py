@@ -104,15 +104,29 @@ def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(data, tmp_path, ranks,
     count = lambda: sum(f.read_text().count('"failed"') for f in (tmp_path / "sweep").glob("trials*.jsonl"))
     run_sweep(file, ranks=ranks)
     assert count() == 1
-    run_sweep(file, "sweep", "run", "--trials", "1", ranks=ranks)
+    again = run_sweep(file, "sweep", "run", "--trials", "1", ranks=ranks, check=False)
     assert count() == 2
+    assert again.returncode == 7 and "1 of 1 trials failed; trial 1: step" in again.stderr
 
 
 def test_max_failures_ends_the_sweep(data, tmp_path):
     file = sweep_file(data, tmp_path, GRID + "max_failures = 0\nparameters.learning_rate.values = [1e38, 1e-3, 2e-3]\n")
     done = run_sweep(file, check=False)
     assert done.returncode == 7 and "1 of 1 trials failed; trial 0: step" in done.stderr
-    assert list(results_of(tmp_path / "sweep")) == [0]
+    folder = tmp_path / "sweep"
+    assert list(results_of(folder)) == [0]
+    # It has ended: the command that began it adds nothing.
+    assert run_sweep(file, check=False).returncode == 7 and list(results_of(folder)) == [0]
+    # The commands that `status` prints do, although there is a failure on record.
+    missing, failed = (shlex.split(line) for line in
+                       re.findall(r"^  bertdist (.*)$", run("sweep", "status", str(folder)).stdout, re.MULTILINE))
+    assert missing[-2:] == ["--trials", "1-2"] and failed[-2:] == ["--trials", "0"]
+    assert run(*missing).returncode == 0
+    assert {trial: result["event"] for trial, result in results_of(folder).items()} == {
+        0: "failed", 1: "finished", 2: "finished"}
+    times = lambda: sum(file.read_text().count('"failed"') for file in folder.glob("trials*.jsonl"))
+    assert run(*failed, check=False).returncode == 7 and times() == 2
+    assert run("sweep", "run", "--config", str(file), "--trials", "0,2", check=False).returncode == 7 and times() == 3
 
 
 def test_what_is_missing_is_named_and_can_be_run(data, tmp_path):
