@@ -165,11 +165,16 @@ void train_heads(const Job& job, const HeadFamily& family, const std::vector<con
 
   std::vector<std::int64_t> num_evaluations(trials.size());
   std::vector<bool> stopped(trials.size());
-  while (const std::optional<HeadBatch::Event> event = heads.advance(job.communicator.progress())) {
-    const Trial& trial = *trials[event->head];
+  const auto next_event = [&] {
     if (const auto signal = stop.signal()) {
-      throw Error(ExitCode::preempted, fmt::format("stopped by {} while trial {} was trained", *signal, trial.index));
+      throw Error(
+          ExitCode::preempted,
+          fmt::format("stopped by {} while {} heads were trained together, which begin again", *signal, trials.size()));
     }
+    return heads.advance(job.communicator.progress());
+  };
+  while (const std::optional<HeadBatch::Event> event = next_event()) {
+    const Trial& trial = *trials[event->head];
     if (event->kind == HeadBatch::Event::Kind::failed) {
       record(failed_trial(trial, static_cast<int>(ExitCode::numeric), event->error));
       continue;

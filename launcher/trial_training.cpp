@@ -1,5 +1,7 @@
 #include "trial_training.h"
 
+#include <fmt/format.h>
+
 #include <span>
 
 #include "base/atomic_file.h"
@@ -71,7 +73,28 @@ bool report_evaluation(const Job& job, const Trial& trial, std::int64_t evaluati
   return stop != 0;
 }
 
+// Collective. The trial's configuration, with the checkpoint that a start before this one left, if one did.
+Config config_to_go_on(const Job& job, const Trial& trial, const CheckpointStore& checkpoints) {
+  std::int64_t goes_on = job.communicator.rank() == 0 && !checkpoints.newest_first().empty() ? 1 : 0;
+  job.communicator.broadcast(std::as_writable_bytes(std::span(&goes_on, 1)), 0, "whether the trial goes on");
+  Config config = trial.config;
+  if (goes_on != 0) config.resume_from_checkpoint = "latest";
+  return config;
+}
+
+void tell_start(const Trial& trial, std::int64_t first_step) {
+  if (first_step == 0) return;
+  fmt::print("trial {} goes on from step {}\n", trial.index, first_step);
+  std::fflush(stdout);
+}
+
 }  // namespace
+
+void remove_trial_checkpoints(const Trial& trial, const SweepFolder& folder) {
+  const CheckpointStore checkpoints(trial_folder(folder.path(), trial.index), {}, {});
+  checkpoints.remove_after(-1);
+  checkpoints.remove_unfinished();
+}
 
 TrialResult train_trial(const Job& job, const Trial& trial, const SweepSpec& spec, const SweepFolder& folder,
                         ResultWriter* writer, const StopToken& stop) {
@@ -87,14 +110,15 @@ TrialResult train_trial(const Job& job, const Trial& trial, const SweepSpec& spe
   apply_freezing(model, freeze_spec(config), config.frozen_dropout);
 
   const CheckpointStore checkpoints(trial_folder(folder.path(), trial.index), source.folder, to_toml(config));
-  Trainer trainer(config, model, *splits.train, &*splits.validation, frozen_pass_options(job), checkpoints,
+  const Config trained = config_to_go_on(job, trial, checkpoints);
+  Trainer trainer(trained, model, *splits.train, &*splits.validation, frozen_pass_options(job), checkpoints,
                   job.communicator, job.log, stop, TrainerRole::trial);
-  trainer.start();
+  const std::int64_t first_step = trainer.start();
+  if (writer != nullptr) tell_start(trial, first_step);
   trainer.begin();
   bool stopped = false;
-  std::int64_t num_evaluations = 0;
   while (const std::optional<Evaluation> evaluation = trainer.advance()) {
-    const bool ends = report_evaluation(job, trial, ++num_evaluations, *evaluation, spec, folder, writer);
+    const bool ends = report_evaluation(job, trial, trainer.num_evaluations(), *evaluation, spec, folder, writer);
     stopped = ends && !trainer.is_over();
     if (stopped) break;
   }

@@ -16,9 +16,12 @@ namespace bertdist {
 // Collective over job.communicator, the ranks that train this trial together; job.config is the trial's. Trains and
 // evaluates the trial as `bertdist train` would, reports its evaluations, keeps its model as the sweep says, and
 // returns its result without recording it. `writer` is null but on rank 0. A trial that fails throws; one that a signal
-// stops throws Error(preempted).
+// stops throws Error(preempted), and goes on from its checkpoint when it is trained again.
 TrialResult train_trial(const Job& job, const Trial& trial, const SweepSpec& spec, const SweepFolder& folder,
                         ResultWriter* writer, const StopToken& stop);
+
+// For rank 0, once the trial's result is recorded: what train_trial left to go on from.
+void remove_trial_checkpoints(const Trial& trial, const SweepFolder& folder);
 
 // Its parts, which are the same however a trial is trained. For one rank of a trial.
 

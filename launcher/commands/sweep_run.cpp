@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
+#include <thread>
 
 #include "base/error.h"
 #include "commands.h"
@@ -38,7 +39,6 @@ int num_groups(const Communicator& world, const SweepSpec& spec) {
 struct Work {
   RunScope scope;
   std::vector<std::int64_t> to_run;  // those of scope.wanted that have no result
-  std::filesystem::path queue_folder;
 };
 
 Work find_work(const SweepRequest& request, std::int64_t num_trials, const SweepFolder& folder) {
@@ -54,7 +54,6 @@ Work find_work(const SweepRequest& request, std::int64_t num_trials, const Sweep
                                           num_trials);
   if (named) work.scope.forgiven = results.failed();
   work.to_run = missing_trials(results, work.scope.wanted, /*failed_ones_too=*/named);
-  if (!work.to_run.empty()) work.queue_folder = WorkQueue::create_folder(folder.path());
   return work;
 }
 
@@ -64,12 +63,16 @@ Work share_work(const Job& job, const SweepRequest& request, std::int64_t num_tr
     const Work work = find_work(request, num_trials, folder);
     const std::int64_t num_done = std::ssize(work.scope.wanted) - std::ssize(work.to_run);
     if (num_done > 0) job.log.info("{} of these have a result already", plural(num_done, "trial"));
-    shared = {work.scope.wanted, work.scope.forgiven, work.to_run, work.queue_folder.string()};
+    shared = {work.scope.wanted, work.scope.forgiven, work.to_run};
   }
   shared = nlohmann::json::parse(broadcast_text(job.communicator, shared.dump(), 0, "work of the sweep"));
-  return {.scope = {.wanted = shared[0], .forgiven = shared[1]},
-          .to_run = shared[2],
-          .queue_folder = shared[3].get<std::string>()};
+  return {.scope = {.wanted = shared[0], .forgiven = shared[1]}, .to_run = shared[2]};
+}
+
+std::string share_queue_folder(const Job& job, const SweepFolder& folder) {
+  std::string path;
+  if (job.communicator.rank() == 0) path = WorkQueue::create_folder(folder.path()).string();
+  return broadcast_text(job.communicator, path, 0, "queue of trials");
 }
 
 void announce(const Job& job, const SweepRequest& request, const SweepSpec& spec, std::int64_t num_trials,
@@ -105,24 +108,52 @@ class Group {
     if (ranks.rank() == 0) writer_.emplace(folder.path());
   }
 
-  // Takes items as long as there are any.
-  void run(const std::vector<WorkItem>& items, WorkQueue& queue) {
-    while (const std::optional<std::int64_t> taken = take(queue)) {
-      const WorkItem& item = items[static_cast<std::size_t>(*taken)];
-      if (item.family != nullptr) {
-        run_heads(item);
-      } else {
-        run_trial(*item.trials.front());
+  // Takes items as long as there are any. Returns whether this group is the one that was done last.
+  bool run(const std::vector<WorkItem>& items, WorkQueue& queue, int group, int num_groups) {
+    try {
+      while (const std::optional<std::int64_t> taken = take(queue)) {
+        const WorkItem& item = items[static_cast<std::size_t>(*taken)];
+        if (item.family != nullptr) {
+          run_heads(item);
+        } else {
+          run_trial(*item.trials.front());
+        }
       }
+    } catch (const Error& error) {
+      if (error.code() == ExitCode::preempted) wait_for_others(queue, group, num_groups);
+      throw;
     }
+    return writer_ && queue.leave(group, num_groups);
   }
 
  private:
   std::optional<std::int64_t> take(WorkQueue& queue) {
-    std::int64_t item = -1;
-    if (writer_ && !too_many_failures(spec_, read_results(folder_.path()), forgiven_)) item = queue.next().value_or(-1);
+    constexpr std::int64_t kNone = -1;
+    constexpr std::int64_t kStop = -2;
+    std::int64_t item = kNone;
+    if (writer_ && stop_.signal()) {
+      item = kStop;
+    } else if (writer_ && !too_many_failures(spec_, read_results(folder_.path()), forgiven_)) {
+      item = queue.next().value_or(kNone);
+    }
     ranks_.broadcast(std::as_writable_bytes(std::span(&item, 1)), 0, "next trial");
-    return item < 0 ? std::nullopt : std::optional(item);
+    if (item == kStop) {
+      fail({static_cast<int>(ExitCode::preempted),
+            fmt::format("stopped by {} between two trials", stop_.signal().value_or("a signal to another rank"))});
+    }
+    return item == kNone ? std::nullopt : std::optional(item);
+  }
+
+  // The group that fails first ends them all: not before each has come to the end of its step and has saved.
+  void wait_for_others(WorkQueue& queue, int group, int num_groups) {
+    if (writer_) {
+      queue.stop(group);
+      while (!queue.all_have_ended(num_groups)) {
+        ranks_.progress().advance();
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      }
+    }
+    ranks_.barrier("the stop of the other groups");
   }
 
   // One head's failure of another kind than its numbers is not the others': each that is left is tried by itself.
@@ -160,7 +191,9 @@ class Group {
     failure = failure_of_group(ranks_, failure);
     if (ends_the_sweep(failure)) fail({failure.exit_code, fmt::format("trial {}: {}", trial.index, failure.message)});
     if (failure.exit_code != 0) result = failed_trial(trial, failure.exit_code, failure.message);
-    if (writer_) record(result);
+    if (!writer_) return;
+    record(result);
+    remove_trial_checkpoints(trial, folder_);
   }
 
   [[noreturn]] static void fail(const Failure& failure) {
@@ -226,10 +259,10 @@ void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Tr
     const std::vector<WorkItem> items = divide(job, to_run, families);
     const int group = job.communicator.rank() / static_cast<int>(spec.ranks_per_trial);
     const std::unique_ptr<Communicator> ranks = job.communicator.split(group, "groups of the sweep");
-    WorkQueue queue(work.queue_folder, std::ssize(items));
-    Group(job, *ranks, spec, folder, std::ssize(trials), work.scope.forgiven, stop).run(items, queue);
-    // From here on nobody waits for anybody: the group that is done last speaks for all.
-    if (ranks->rank() != 0 || !queue.leave(group, groups)) return;
+    WorkQueue queue(share_queue_folder(job, folder), std::ssize(items));
+    // From here on nobody waits for anybody, unless a signal stops them: the group that is done last speaks for all.
+    Group worker(job, *ranks, spec, folder, std::ssize(trials), work.scope.forgiven, stop);
+    if (!worker.run(items, queue, group, groups)) return;
   } else if (job.communicator.rank() != 0) {
     return;
   }

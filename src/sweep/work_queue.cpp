@@ -14,6 +14,16 @@ namespace bertdist {
 
 namespace {
 
+constexpr const char* kStopped = "stopped";
+
+std::string left(int taker) {
+  return fmt::format("left-{}", taker);
+}
+
+std::string stopped(int taker) {
+  return fmt::format("stopped-{}", taker);
+}
+
 [[noreturn]] void fail(const std::filesystem::path& path) {
   const int error = errno;
   throw Error(ExitCode::output, fmt::format("cannot create '{}': {}", path.string(), std::strerror(error)),
@@ -36,8 +46,13 @@ bool WorkQueue::create(const std::string& name) const {
   return false;
 }
 
+bool WorkQueue::exists(const std::string& name) const {
+  std::error_code error;
+  return std::filesystem::exists(folder_ / name, error);
+}
+
 std::optional<std::int64_t> WorkQueue::next() {
-  while (position_ < num_items_) {
+  while (position_ < num_items_ && !exists(kStopped)) {
     const std::int64_t item = position_++;
     if (create(fmt::format("item-{}", item))) return item;
   }
@@ -45,12 +60,28 @@ std::optional<std::int64_t> WorkQueue::next() {
 }
 
 bool WorkQueue::leave(int taker, int num_takers) {
-  create(fmt::format("left-{}", taker));
+  create(left(taker));
   for (int other = 0; other < num_takers; ++other) {
-    if (!std::filesystem::exists(folder_ / fmt::format("left-{}", other))) return false;
+    if (!exists(left(other))) return false;
   }
   // Of two that leave at the same moment both may see all the others; only one can claim to be the last.
-  if (!create("last")) return false;
+  // By then the folder may be gone.
+  std::error_code error;
+  if (!std::filesystem::create_directory(folder_ / "last", error)) return false;
+  std::filesystem::remove_all(folder_, error);
+  return true;
+}
+
+void WorkQueue::stop(int taker) {
+  create(kStopped);
+  create(stopped(taker));
+}
+
+bool WorkQueue::all_have_ended(int num_takers) {
+  for (int taker = 0; taker < num_takers; ++taker) {
+    if (!exists(".") || exists(left(taker)) || exists(stopped(taker))) continue;
+    return false;
+  }
   std::error_code error;
   std::filesystem::remove_all(folder_, error);
   return true;

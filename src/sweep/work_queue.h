@@ -17,14 +17,20 @@ class WorkQueue {
 
   WorkQueue(std::filesystem::path folder, std::int64_t num_items) : folder_(std::move(folder)), num_items_(num_items) {}
 
-  // Nothing once all items are taken. Throws Error(output).
+  // Nothing once all items are taken, or a taker has stopped. Throws Error(output).
   std::optional<std::int64_t> next();
 
   // To be called once by each of `num_takers` when it takes no more. True for the last of them, which removes the
   // folder.
   bool leave(int taker, int num_takers);
 
+  // In the place of leave(), for a taker that ends although there is work left: nobody takes any more.
+  void stop(int taker);
+  // Whether each taker has left or stopped; the folder goes with the first who finds it so.
+  bool all_have_ended(int num_takers);
+
  private:
+  bool exists(const std::string& name) const;
   bool create(const std::string& name) const;
 
   std::filesystem::path folder_;

@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
+constexpr const char* kBestValuesFile = "best_weights.safetensors";
 constexpr const char* kTrainerStateFile = "trainer_state.json";
 constexpr const char* kRunIdentityFile = "run_identity.json";
 constexpr const char* kConfigFile = "config.toml";
@@ -93,6 +94,14 @@ void save_optimizer(const fs::path& folder, const AdamW& optimizer, const FlatPa
   save_safetensors(folder / kOptimizerFile, tensors, progress);
 }
 
+void save_flat(const fs::path& path, const at::Tensor& flat, const FlatParameters& parameters, Progress* progress) {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const FlatParameters::Slice& slice : parameters.slices()) {
+    tensors.emplace_back(slice.name, FlatParameters::view(flat, slice));
+  }
+  save_safetensors(path, tensors, progress);
+}
+
 void remove_entry(const fs::path& path) {
   std::error_code error;
   // The marker goes first: a removal cut short must not leave what looks like a checkpoint.
@@ -126,7 +135,7 @@ fs::path CheckpointStore::path_of(std::int64_t step) const {
 
 void CheckpointStore::save(const BertForSequenceClassification& model, const AdamW& optimizer,
                            const FlatParameters& parameters, const TrainerState& state, const RunIdentity& identity,
-                           Progress* progress) const {
+                           const at::Tensor& best_values, Progress* progress) const {
   AtomicDirectory directory(path_of(state.global_step));
   const fs::path& folder = directory.temporary_path();
   std::set<std::string> trained;
@@ -135,6 +144,7 @@ void CheckpointStore::save(const BertForSequenceClassification& model, const Ada
   copy_tokenizer(tokenizer_folder_, folder);
   name_max_length(folder, model.config().max_position_embeddings);
   save_optimizer(folder, optimizer, parameters, progress);
+  if (best_values.defined()) save_flat(folder / kBestValuesFile, best_values, parameters, progress);
   write_file_atomically(folder / kTrainerStateFile, state.to_json().dump(2) + "\n");
   write_file_atomically(folder / kRunIdentityFile, identity.to_json().dump(2) + "\n");
   write_file_atomically(folder / kConfigFile, config_toml_);
@@ -255,6 +265,14 @@ void load_parameters(const fs::path& checkpoint, FlatParameters& parameters) {
   for (const FlatParameters::Slice& slice : parameters.slices()) {
     load_slice(file, slice.name, parameters.values(), slice);
   }
+}
+
+at::Tensor load_best_values(const fs::path& checkpoint, const FlatParameters& parameters) {
+  if (!fs::exists(checkpoint / kBestValuesFile)) return {};
+  const SafetensorsFile file(checkpoint / kBestValuesFile);
+  const at::Tensor values = parameters.values().clone();
+  for (const FlatParameters::Slice& slice : parameters.slices()) load_slice(file, slice.name, values, slice);
+  return values;
 }
 
 void load_optimizer(const fs::path& checkpoint, const FlatParameters& parameters, AdamW& optimizer) {

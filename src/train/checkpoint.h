@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -25,10 +27,12 @@ class CheckpointStore {
   const std::filesystem::path& output_dir() const { return output_dir_; }
   std::filesystem::path path_of(std::int64_t step) const;  // output_dir/checkpoint-<step>
 
-  // Frozen weights are shared with the checkpoints that the folder already holds. `progress` may be null where no other
-  // rank waits.
+  // Frozen weights are shared with the checkpoints that the folder already holds. `best_values`, the best weights so
+  // far that no checkpoint of their own has, are float32 [num_elements] of `parameters`, or undefined. `progress` may
+  // be null where no other rank waits.
   void save(const BertForSequenceClassification& model, const AdamW& optimizer, const FlatParameters& parameters,
-            const TrainerState& state, const RunIdentity& identity, Progress* progress = nullptr) const;
+            const TrainerState& state, const RunIdentity& identity, const at::Tensor& best_values = {},
+            Progress* progress = nullptr) const;
   // The model and the run's history, without what resuming needs, into output_dir itself.
   void save_final_model(const BertForSequenceClassification& model, const TrainerState& state,
                         Progress* progress = nullptr) const;
@@ -66,6 +70,8 @@ class CheckpointStore {
 TrainerState load_trainer_state(const std::filesystem::path& checkpoint);
 RunIdentity load_run_identity(const std::filesystem::path& checkpoint);
 void load_parameters(const std::filesystem::path& checkpoint, FlatParameters& parameters);
+// Undefined where the checkpoint was saved without.
+at::Tensor load_best_values(const std::filesystem::path& checkpoint, const FlatParameters& parameters);
 void load_optimizer(const std::filesystem::path& checkpoint, const FlatParameters& parameters, AdamW& optimizer);
 
 }  // namespace bertdist

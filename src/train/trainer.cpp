@@ -104,7 +104,10 @@ void Trainer::begin() {
 }
 
 std::optional<Evaluation> Trainer::advance() {
-  while (!is_over()) {
+  for (;;) {
+    // Not before the evaluation of the same step has been returned.
+    if (stop_requested_) stop_with_checkpoint();
+    if (is_over()) return std::nullopt;
     const StepResult result = train_step(state_.global_step);
     ++state_.global_step;
     state_.epoch = static_cast<double>(state_.global_step) / static_cast<double>(steps_per_epoch_);
@@ -113,11 +116,10 @@ std::optional<Evaluation> Trainer::advance() {
     std::optional<Evaluation> evaluation;
     if (length().is_log_due(config_, state_.global_step)) log_train_loss(result);
     if (validation_forward_ && length().is_evaluation_due(config_, state_.global_step)) evaluation = run_evaluation();
-    if (length().is_save_due(config_, state_.global_step)) save_checkpoint();
-    if (result.stop_requested) stop_with_checkpoint();
+    if (role_ == TrainerRole::run && length().is_save_due(config_, state_.global_step)) save_checkpoint();
+    stop_requested_ = result.stop_requested;
     if (evaluation) return evaluation;
   }
-  return std::nullopt;
 }
 
 TrainResult Trainer::finish() {
@@ -269,7 +271,9 @@ void Trainer::fail_not_finite(std::int64_t step, std::span<const std::int64_t> i
               fmt::format("step {}: loss {}, gradient norm {}: not finite; {}", step + 1, result.loss, result.grad_norm,
                           lines.empty() ? "the loss of each single row is finite" : "rows at lines" + lines),
               fmt::format("lower learning_rate, add warmup_steps or set max_grad_norm{}",
-                          checkpoints_.newest_first().empty() ? "" : "; the last checkpoint is still good"));
+                          role_ == TrainerRole::trial || checkpoints_.newest_first().empty()
+                              ? ""
+                              : "; the last checkpoint is still good"));
 }
 
 void Trainer::report_progress(double loss) {
@@ -316,6 +320,7 @@ void Trainer::keep_best(std::optional<double> metric) {
   state_.best_metric = metric;
   state_.best_global_step = state_.global_step;
   if (role_ == TrainerRole::trial) {
+    state_.best_model_checkpoint.clear();
     if (config_.load_best_model_at_end) best_values_ = parameters_.values().clone();
   } else {
     state_.best_model_checkpoint = checkpoints_.path_of(state_.global_step).string();
@@ -334,31 +339,37 @@ void Trainer::print_evaluation(const Evaluation& evaluation) {
 }
 
 void Trainer::save_checkpoint() {
-  if (communicator_.rank() != 0 || role_ == TrainerRole::trial) return;
+  if (communicator_.rank() != 0) return;
   communicator_.progress().enter(fmt::format("writing checkpoint-{}", state_.global_step));
-  checkpoints_.save(model_, optimizer_, parameters_, state_, identity_, &communicator_.progress());
-  if (config_.save_total_limit) checkpoints_.rotate(*config_.save_total_limit, state_.best_model_checkpoint);
+  checkpoints_.save(model_, optimizer_, parameters_, state_, identity_, best_values_, &communicator_.progress());
+  const auto limit = role_ == TrainerRole::trial ? std::optional<std::int64_t>(1) : config_.save_total_limit;
+  if (limit) checkpoints_.rotate(*limit, state_.best_model_checkpoint);
 }
 
 void Trainer::stop_with_checkpoint() {
-  if (!length().is_save_due(config_, state_.global_step)) save_checkpoint();
+  const bool is_saved = role_ == TrainerRole::run && length().is_save_due(config_, state_.global_step);
+  if (!is_saved) save_checkpoint();
   const std::string_view signal = stop_.signal().value_or("a signal to another rank");
   if (run_log_) run_log_->append({{"step", state_.global_step}, {"stopped_by", signal}});
   if (progress_) progress_->clear();
   // Whoever fails first ends all ranks: not before rank 0 has written.
   communicator_.barrier("the checkpoint before the end");
-  const std::string stopped =
-      fmt::format("stopped by {} after step {} of {}", signal, state_.global_step, state_.max_steps);
-  if (role_ == TrainerRole::trial) throw Error(ExitCode::preempted, stopped);
-  throw Error(ExitCode::preempted,
-              fmt::format("{}; the run so far is in '{}'", stopped, checkpoints_.path_of(state_.global_step).string()),
-              "the same command with --resume_from_checkpoint latest goes on from there");
+  throw Error(
+      ExitCode::preempted,
+      fmt::format("stopped by {} after step {} of {}; the run so far is in '{}'", signal, state_.global_step,
+                  state_.max_steps, checkpoints_.path_of(state_.global_step).string()),
+      role_ == TrainerRole::trial ? "" : "the same command with --resume_from_checkpoint latest goes on from there");
 }
 
 bool Trainer::is_over() const {
   const bool out_of_patience =
       config_.early_stopping_patience && state_.evaluations_without_progress >= *config_.early_stopping_patience;
   return state_.global_step >= state_.max_steps || out_of_patience;
+}
+
+std::int64_t Trainer::num_evaluations() const {
+  return std::count_if(state_.log_history.begin(), state_.log_history.end(),
+                       [](const auto& entry) { return entry.contains("eval_loss"); });
 }
 
 void Trainer::append_log(nlohmann::ordered_json entry) {

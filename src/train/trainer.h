@@ -32,8 +32,8 @@ struct TrainResult {
   TrainerState state;        // at the end; log_history is kept by rank 0 and the others alike
 };
 
-// A run of its own shows its progress and writes checkpoints. A trial of a sweep, one of many, does neither and keeps
-// its best weights in memory.
+// A run of its own shows its progress and writes checkpoints. A trial of a sweep, one of many, is silent, keeps its
+// best weights in memory, and writes one checkpoint, with those in it, where a signal stops it.
 enum class TrainerRole { run, trial };
 
 // Data-parallel fine-tuning. Every rank makes one and calls train(); rank 0 alone writes to the output folder and
@@ -59,7 +59,8 @@ class Trainer {
   // nothing.
   void begin();
   std::optional<Evaluation> advance();
-  bool is_over() const;  // all steps are done, or early_stopping_patience is at its end
+  bool is_over() const;                  // all steps are done, or early_stopping_patience is at its end
+  std::int64_t num_evaluations() const;  // so far, those before the checkpoint that this one goes on from among them
   TrainResult finish();
 
   const std::optional<Forward>& validation_forward() const { return validation_forward_; }
@@ -80,6 +81,7 @@ class Trainer {
   void resume();
   std::optional<Restored> restore();
   TrainerState restore_from(const std::filesystem::path& checkpoint, const RunIdentity& saved);
+  bool has_best_in_memory() const;
   void find_best_checkpoint(const std::filesystem::path& resumed_from);
   std::string frozen_weights() const;
   void check_ranks_agree() const;
@@ -136,6 +138,7 @@ class Trainer {
   std::optional<RunLog> run_log_;
   TablePrinter epoch_table_;
   bool table_started_ = false;
+  bool stop_requested_ = false;  // on any rank, during the last step
   at::Tensor best_values_;       // a trial's: float32 [num_elements], undefined before the first evaluation
   std::int64_t first_step_ = 0;  // done before, by the run that this one resumes
   std::int64_t first_tokens_ = 0;

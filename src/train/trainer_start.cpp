@@ -43,6 +43,10 @@ void Trainer::resume() {
   communicator_.broadcast(bytes_of(optimizer_.exp_avg()), 0, "optimizer state");
   communicator_.broadcast(bytes_of(optimizer_.exp_avg_sq()), 0, "optimizer state");
   optimizer_.set_num_updates(state_.global_step);
+  if (has_best_in_memory()) {
+    if (!best_values_.defined()) best_values_ = parameters_.values().clone();
+    communicator_.broadcast(bytes_of(best_values_), 0, "the best parameters so far");
+  }
   find_best_checkpoint(folder);
   first_step_ = state_.global_step;
   first_tokens_ = state_.num_input_tokens_seen;
@@ -81,13 +85,22 @@ TrainerState Trainer::restore_from(const std::filesystem::path& checkpoint, cons
   TrainerState state = load_trainer_state(checkpoint);
   // Metrics of other rows, or other metrics, do not compare.
   const bool same_rows = saved.validation_data == identity_.validation_data;
-  if (same_rows && saved.best_by == identity_.best_by) return state;
+  if (same_rows && saved.best_by == identity_.best_by) {
+    if (role_ == TrainerRole::trial) best_values_ = load_best_values(checkpoint, parameters_);
+    return state;
+  }
   if (state.best_metric) {
     log_.info("the best so far, the {} on {} validation rows, does not count any more: now it is the {}", saved.best_by,
               same_rows ? "the same" : "other", identity_.best_by);
   }
   state.forget_best();
   return state;
+}
+
+// Whether the best weights so far are a trial's, which no checkpoint of their own has.
+bool Trainer::has_best_in_memory() const {
+  return role_ == TrainerRole::trial && config_.load_best_model_at_end && state_.best_global_step &&
+         state_.best_model_checkpoint.empty();
 }
 
 // The run's folder may have been moved, or be written in another way: the best checkpoint is looked for in this run's

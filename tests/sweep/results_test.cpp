@@ -149,6 +149,22 @@ TEST_F(ResultsTest, EachItemOfAQueueIsTakenOnceAndOneTakerIsTheLast) {
   EXPECT_FALSE(fs::exists(queue_folder));
 }
 
+TEST_F(ResultsTest, WhereOneTakerStopsNobodyTakesAnyMoreAndTheFolderGoesWithTheLast) {
+  const fs::path queue_folder = WorkQueue::create_folder(folder_);
+  WorkQueue first(queue_folder, 5), second(queue_folder, 5), third(queue_folder, 5);
+  EXPECT_EQ(first.next(), 0);
+  EXPECT_EQ(second.next(), 1);
+  first.stop(0);
+  EXPECT_FALSE(first.all_have_ended(3));
+  EXPECT_EQ(third.next(), std::nullopt);
+  EXPECT_FALSE(third.leave(2, 3));
+  EXPECT_FALSE(first.all_have_ended(3)) << "the second is still at work";
+  second.stop(1);
+  EXPECT_TRUE(second.all_have_ended(3));
+  EXPECT_TRUE(first.all_have_ended(3));
+  EXPECT_FALSE(fs::exists(queue_folder));
+}
+
 TEST_F(ResultsTest, TheBestIsTheSameInAnyOrder) {
   const SweepFolder folder(folder_);
   in_processes(6, [&](int process) {

@@ -89,6 +89,20 @@ TEST_F(CheckpointTest, GivesBackEveryBit) {
   EXPECT_EQ(load_run_identity(checkpoint).to_json(), identity_.to_json());
 }
 
+TEST_F(CheckpointTest, KeepsTheBestWeightsBesideTheLast) {
+  save(3);
+  EXPECT_FALSE(load_best_values(store_.path_of(3), parameters_).defined());
+  TrainerState state;
+  state.global_step = 4;
+  const at::Tensor best = parameters_.values().clone().mul_(2);
+  store_.save(model_, optimizer_, parameters_, state, identity_, best);
+  const at::Tensor loaded = load_best_values(store_.path_of(4), parameters_);
+  EXPECT_TRUE(at::equal(loaded, best));
+  FlatParameters last(trainable(model_));
+  load_parameters(store_.path_of(4), last);
+  EXPECT_TRUE(at::equal(last.values(), parameters_.values()));
+}
+
 class FrozenCheckpointTest : public CheckpointTest {
  protected:
   static std::vector<TrainableParameter> classifier(BertForSequenceClassification& model) {
