@@ -89,13 +89,44 @@ std::int64_t for_each_line(const fs::path& file, Use use) {
   return num_damaged;
 }
 
-void add_evaluation(Curves& curves, const Json& line) {
+struct RecordedEvaluation {
+  std::string time;
+  std::int64_t trial;
+  std::int64_t evaluation;  // counted from 1
+  std::optional<double> metric;
+};
+
+void add_evaluation(std::vector<RecordedEvaluation>& evaluations, const Json& line) {
   const std::int64_t evaluation = line.value("evaluation", std::int64_t{0});
   if (evaluation < 1) return;
-  Curve& curve = curves[line["trial"]];
-  // A trial that was interrupted begins again.
-  curve.resize(static_cast<std::size_t>(evaluation - 1));
-  curve.push_back(metric_of(line));
+  evaluations.push_back({line.value("time", std::string()), line["trial"], evaluation, metric_of(line)});
+}
+
+// In the order in which they came, whichever files they are from. A trial that was interrupted begins again, or goes
+// on from a checkpoint: what it had reported from there on does not count.
+std::vector<RecordedEvaluation> in_order(std::vector<RecordedEvaluation> evaluations) {
+  std::stable_sort(evaluations.begin(), evaluations.end(),
+                   [](const auto& a, const auto& b) { return a.time < b.time; });
+  std::map<std::int64_t, std::int64_t> first_repeated;  // by trial, seen from the end
+  std::vector<RecordedEvaluation> counting;
+  for (auto it = evaluations.rbegin(); it != evaluations.rend(); ++it) {
+    const auto [first, is_new] = first_repeated.try_emplace(it->trial, it->evaluation);
+    if (!is_new && it->evaluation >= first->second) continue;
+    first->second = it->evaluation;
+    counting.push_back(std::move(*it));
+  }
+  std::reverse(counting.begin(), counting.end());
+  return counting;
+}
+
+Curves curves_of(std::vector<RecordedEvaluation> evaluations) {
+  Curves curves;
+  for (const RecordedEvaluation& recorded : in_order(std::move(evaluations))) {
+    Curve& curve = curves[recorded.trial];
+    curve.resize(static_cast<std::size_t>(recorded.evaluation - 1));
+    curve.push_back(recorded.metric);
+  }
+  return curves;
 }
 
 std::string time_of(const TrialResult& result) {
@@ -196,23 +227,29 @@ std::int64_t SweepResults::num_failed(const ResultTimes& forgiven) const {
 
 SweepResults read_results(const fs::path& sweep_folder) {
   SweepResults results;
+  std::vector<RecordedEvaluation> evaluations;
   for (const fs::path& file : result_files(sweep_folder)) {
     results.num_damaged_lines += for_each_line(file, [&](const Json& line) {
       if (line["event"] == std::string(kEvaluation)) {
-        add_evaluation(results.curves, line);
+        add_evaluation(evaluations, line);
       } else {
         add_result(results.trials, line);
       }
     });
   }
+  results.curves = curves_of(std::move(evaluations));
   return results;
 }
 
 std::vector<std::pair<std::int64_t, std::optional<double>>> read_evaluations(const fs::path& file) {
-  std::vector<std::pair<std::int64_t, std::optional<double>>> evaluations;
+  std::vector<RecordedEvaluation> recorded;
   for_each_line(file, [&](const Json& line) {
-    if (line["event"] == std::string(kEvaluation)) evaluations.emplace_back(line["trial"], metric_of(line));
+    if (line["event"] == std::string(kEvaluation)) add_evaluation(recorded, line);
   });
+  std::vector<std::pair<std::int64_t, std::optional<double>>> evaluations;
+  for (const RecordedEvaluation& evaluation : in_order(std::move(recorded))) {
+    evaluations.emplace_back(evaluation.trial, evaluation.metric);
+  }
   return evaluations;
 }
 

@@ -63,7 +63,8 @@ struct SweepResults {
 
 // Reads all trials*.jsonl of a folder, finished or not. Throws Error(data) where one cannot be read.
 SweepResults read_results(const std::filesystem::path& sweep_folder);
-// One file of such lines, in their order: (trial, metric) of each evaluation. Throws Error(data).
+// One file of such lines, of any number of writers: (trial, metric) of each evaluation that counts, in the order of
+// their times. Throws Error(data).
 std::vector<std::pair<std::int64_t, std::optional<double>>> read_evaluations(const std::filesystem::path& file);
 
 // One row a result, best first, failed trials last: place, trial, state, metric, parameters and what else was recorded.

@@ -128,6 +128,32 @@ TEST_F(ResultsTest, CurvesAreByEvaluationAndBeginAgainWithTheTrial) {
   EXPECT_THAT(read_results(folder_).curves.at(5), ElementsAre(std::optional(0.3)));
 }
 
+TEST_F(ResultsTest, CurvesAreByTimeWhateverTheFilesAreCalled) {
+  const auto line = [](int trial, int evaluation, double metric, int second) {
+    return nlohmann::json{{"trial", trial},
+                          {"event", "evaluation"},
+                          {"evaluation", evaluation},
+                          {"metric", metric},
+                          {"time", "2026-01-01T00:00:0" + std::to_string(second) + ".000000Z"}}
+               .dump() +
+           "\n";
+  };
+  // Trial 0 is stopped after its second evaluation and goes on from there elsewhere; trial 1 begins again.
+  const std::string later = line(0, 3, 0.3, 5) + line(1, 1, 0.6, 6) + line(1, 2, 0.7, 8);
+  const std::string earlier = line(0, 1, 0.1, 1) + line(1, 1, 0.9, 2) + line(0, 2, 0.2, 3) + line(1, 2, 0.8, 4);
+  std::ofstream(folder_ / "trials-a-1.jsonl") << later;
+  std::ofstream(folder_ / "trials-b-1.jsonl") << earlier;
+  const Curves curves = read_results(folder_).curves;
+  EXPECT_THAT(curves.at(0), ElementsAre(0.1, 0.2, 0.3));
+  EXPECT_THAT(curves.at(1), ElementsAre(0.6, 0.7));
+
+  std::ofstream(folder_ / "all.jsonl") << later << earlier;
+  using Evaluation = std::pair<std::int64_t, std::optional<double>>;
+  EXPECT_THAT(
+      read_evaluations(folder_ / "all.jsonl"),
+      ElementsAre(Evaluation(0, 0.1), Evaluation(0, 0.2), Evaluation(0, 0.3), Evaluation(1, 0.6), Evaluation(1, 0.7)));
+}
+
 TEST_F(ResultsTest, EachItemOfAQueueIsTakenOnceAndOneTakerIsTheLast) {
   const fs::path queue_folder = WorkQueue::create_folder(folder_);
   in_processes(6, [&](int process) {
