@@ -68,7 +68,8 @@ def test_an_array_over_both_nodes(cluster, project, outside):
         assert cluster.wait_for_state(f"{job}_{task}", "COMPLETED", "FAILED") == "COMPLETED"
         nodes.add(cluster.job(f"{job}_{task}")["NodeList"])
         log = (project / f"sweep-{job}_{task}.log").read_text()
-        assert "2 trials" in log or "8 trials" in log
+        assert f"as mpirun says; SLURM job {job}_{task}, array task {task}\n" in log
+        assert f"\ntask {task}: trials {2 * task}-{2 * task + 1}\n" in log
     assert nodes == {"n1", "n2"}
     assert {trial: float(metric) for trial, metric in metrics_of(project, "array").items()} == pytest.approx(
         {trial: float(metric) for trial, metric in outside.items()}, abs=1e-5, rel=0)
@@ -90,10 +91,12 @@ def test_a_cancelled_task_is_named_and_run_again_alone(cluster, project, outside
 
 
 def test_without_an_array_the_job_submits_it(cluster, project, outside):
-    job = cluster.submit("slurm/sweep.sbatch", write_sweep(project, "submits"), "--trials_per_task", "4", cwd=project,
-                         env=submission_environment())
+    job = cluster.submit("--time=7", "--cpus-per-task=2", "slurm/sweep.sbatch", write_sweep(project, "submits"),
+                         "--trials_per_task", "4", cwd=project, env=submission_environment())
     assert cluster.wait_for_state(job, "COMPLETED", "FAILED") == "COMPLETED"
     array = int(job) + 1
     for task in (0, 1):
         assert cluster.wait_for_state(f"{array}_{task}", "COMPLETED", "FAILED") == "COMPLETED"
+        assert cluster.job(f"{array}_{task}")["TimeLimit"] == "00:07:00"
+        assert cluster.job(f"{array}_{task}")["CPUs/Task"] == "2"
     assert sorted(metrics_of(project, "submits")) == sorted(outside)

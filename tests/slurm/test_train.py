@@ -131,6 +131,46 @@ def test_a_lost_node_requeues_from_the_last_checkpoint(cluster, project, outside
     require_equal_bits(project, name, outside[LONG])
 
 
+def test_a_rank_that_hangs_is_found_and_the_job_requeued(cluster, project, outside):
+    name = "hangs"
+    job = sbatch(cluster, project, "--nodes=2", "--ntasks-per-node=1", "slurm/train.sbatch",
+                 write_config(project, name, LONG), "--save_steps", "50", "--comm_timeout_s", "5")
+    while not (project / "runs" / name / "checkpoint-50").exists():
+        time.sleep(0.02)
+    [rank] = [process for process in processes_on(cluster, "n2", job)
+              if (Path("/proc") / str(process) / "comm").read_text().strip() == "bertdist-torch"]
+    os.kill(rank, signal.SIGSTOP)
+    assert cluster.wait_for_state(job, "COMPLETED", "FAILED") == "COMPLETED", log_of(project, job)
+    log = log_of(project, job)
+    assert "==> exit code 10: requeueing, 1 of at most 10" in log, log
+    assert "resuming from 'runs/hangs/checkpoint-" in log
+    require_equal_bits(project, name, outside[LONG])
+
+
+def test_a_job_queues_itself_again_at_most_so_often(cluster, project):
+    name = "at_most"
+    job = sbatch(cluster, project, "slurm/train.sbatch", write_config(project, name, 100_000), MAX_REQUEUES="1")
+    for restart in (0, 1):
+        wait_for_step(cluster, project, name, job, 20 if restart == 0 else step_of_checkpoint(project, name) + 20)
+        cluster.run("scancel", "--batch", "--signal=USR1", job)
+        if restart == 0:
+            deadline = time.monotonic() + 60
+            while "SLURM_RESTART_COUNT 1" not in log_of(project, job):
+                assert time.monotonic() < deadline, log_of(project, job)
+                time.sleep(0.1)
+    assert cluster.wait_for_state(job, "FAILED", "COMPLETED") == "FAILED", log_of(project, job)
+    log = log_of(project, job)
+    assert "requeueing, 1 of at most 1\n" in log
+    assert "exit code 9, and the job was requeued 1 times already: giving up (MAX_REQUEUES)" in log
+    assert [start["slurm_restart_count"] for start in starts_of(project, name)] == [0, 1]
+
+
+def step_of_checkpoint(project, name):
+    """The newest checkpoint's, in tens, as the log tells of steps."""
+    steps = [int(path.name.removeprefix("checkpoint-")) for path in (project / "runs" / name).glob("checkpoint-*")]
+    return max(steps) // 10 * 10
+
+
 def processes_on(cluster, node, job):
     """What mpirun started on a node: its daemon and the ranks below it."""
     found = []
