@@ -127,7 +127,7 @@ void print_summary(const SweepSpec& spec, const SweepFolder& folder, std::int64_
   if (!board.empty()) print_places(spec, board);
   fmt::print("\n");
   print_status(folder, spec, results, num_trials);
-  if (!board.empty() && spec.save_trials != SweepSpec::SaveTrials::none) {
+  if (!board.empty() && folder.best_trial() == board.front().trial) {
     fmt::print("the best model is in {}\n", folder.best().string());
   }
   std::fflush(stdout);

@@ -94,7 +94,11 @@ void best(const RecordedSweep& sweep) {
              result.metric ? fmt::format("{:.6g}", *result.metric) : "undefined");
   const Json parameters = result.details.value("parameters", Json::object());
   for (const auto& [name, value] : parameters.items()) fmt::print("  {} = {}\n", name, value.dump());
-  if (std::filesystem::exists(sweep.folder.best())) fmt::print("its model: {}\n", sweep.folder.best().string());
+  if (const std::optional<std::int64_t> there = sweep.folder.best_trial(); there == result.trial) {
+    fmt::print("its model: {}\n", sweep.folder.best().string());
+  } else if (there) {
+    fmt::print("its model is not in this folder: {} is trial {}'s\n", sweep.folder.best().string(), *there);
+  }
   fmt::print("to train it again:\n  bertdist train --config {}\n",
              (trial_folder(sweep.folder.path(), result.trial) / "config.toml").string());
 }

@@ -44,9 +44,17 @@ class FolderLock {
   int fd_;
 };
 
+// Null where there is none.
+nlohmann::json read_trial_file(const fs::path& best) {
+  nlohmann::json json = nlohmann::json::parse(read_text(best / kTrialFile), nullptr, /*allow_exceptions=*/false);
+  const bool is_whole =
+      json.is_object() && json.contains("trial") && json["trial"].is_number_integer() && json.contains("metric");
+  return is_whole ? json : nlohmann::json();
+}
+
 bool is_ahead(const SweepSpec::Metric& metric, const TrialResult& result, const fs::path& best) {
-  const auto json = nlohmann::json::parse(read_text(best / kTrialFile), nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("trial") || !json.contains("metric")) return true;
+  const nlohmann::json json = read_trial_file(best);
+  if (json.is_null()) return true;
   const std::optional<double> there =
       json["metric"].is_number() ? std::optional(json["metric"].get<double>()) : std::nullopt;
   if (is_better(metric, result.metric, there)) return true;
@@ -72,6 +80,11 @@ void SweepFolder::claim(const SweepFile& file) const {
   throw Error(
       ExitCode::output, fmt::format("'{}' holds another sweep than this one", path_.string()),
       fmt::format("to go on with it, run --config {}; for this one choose another output_dir", sweep_toml().string()));
+}
+
+std::optional<std::int64_t> SweepFolder::best_trial() const {
+  const nlohmann::json json = read_trial_file(best());
+  return json.is_null() ? std::nullopt : std::optional(json["trial"].get<std::int64_t>());
 }
 
 void SweepFolder::offer_best(const SweepSpec::Metric& metric, const TrialResult& result,

@@ -19,6 +19,8 @@ class SweepFolder {
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path sweep_toml() const { return path_ / "sweep.toml"; }
   std::filesystem::path best() const { return path_ / "best"; }
+  // Whose model best/ is; nothing where there is none. Results of other machines are not offered to it.
+  std::optional<std::int64_t> best_trial() const;
 
   // Makes the folder this sweep's, or finds that it is. Any number of jobs may do so at the same time. Throws
   // Error(output) where it holds another sweep or something else.

@@ -173,12 +173,25 @@ def test_the_best_trial_is_a_checkpoint_and_can_be_trained_again(data, tmp_path)
     assert evaluated["eval_accuracy"] == results[best]["metric"]
     assert not list(folder.glob("trial_*/**/model.safetensors")), "only the best one's model is kept"
 
+    assert f"\nits model: {folder}/best\n" in printed
     line = shlex.split(re.search(r"^  bertdist (.*)$", printed, re.MULTILINE)[1])
     run(*line)
     again = json.loads((folder / f"trial_{best:03}/run/eval_results.json").read_text())
     assert again["eval_loss"] == results[best]["eval_loss"]
     assert (folder / f"trial_{best:03}/run/model.safetensors").read_bytes() == (
         folder / "best/model.safetensors").read_bytes()
+
+
+def test_a_better_result_of_another_machine_is_not_the_model_that_is_here(data, tmp_path):
+    file = sweep_file(data, tmp_path, GRID + f"parameters.learning_rate.values = {RATES}\n")
+    folder = tmp_path / "sweep"
+    run_sweep(file, "sweep", "run", "--trials", "0-2")
+    here = json.loads((folder / "best/trial.json").read_text())["trial"]
+    elsewhere = {"trial": 3, "event": "finished", "metric": 1.5, "parameters": {"learning_rate": 3e-2}, "time": "2026"}
+    (folder / "trials-elsewhere-1.jsonl").write_text(json.dumps(elsewhere) + "\n")
+    printed = run("sweep", "best", str(folder)).stdout
+    assert printed.startswith("trial 3: eval_accuracy 1.5\n")
+    assert f"its model is not in this folder: {folder}/best is trial {here}'s\n" in printed and "its model: " not in printed
 
 
 @pytest.mark.parametrize("save_trials, models", [("all", 3), ("none", 0)])
