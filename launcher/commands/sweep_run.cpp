@@ -69,12 +69,6 @@ Work share_work(const Job& job, const SweepRequest& request, std::int64_t num_tr
   return {.scope = {.wanted = shared[0], .forgiven = shared[1]}, .to_run = shared[2]};
 }
 
-std::string share_queue_folder(const Job& job, const SweepFolder& folder) {
-  std::string path;
-  if (job.communicator.rank() == 0) path = WorkQueue::create_folder(folder.path()).string();
-  return broadcast_text(job.communicator, path, 0, "queue of trials");
-}
-
 void announce(const Job& job, const SweepRequest& request, const SweepSpec& spec, std::int64_t num_trials,
               int num_groups) {
   job.log.info("{}, {} of {}; ranks_per_trial = {} trains each trial data-parallel", plural(num_trials, "trial"),
@@ -259,7 +253,10 @@ void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Tr
     const std::vector<WorkItem> items = divide(job, to_run, families);
     const int group = job.communicator.rank() / static_cast<int>(spec.ranks_per_trial);
     const std::unique_ptr<Communicator> ranks = job.communicator.split(group, "groups of the sweep");
-    WorkQueue queue(share_queue_folder(job, folder), std::ssize(items));
+    std::optional<QueueFolder> queue_folder;
+    if (job.communicator.rank() == 0) queue_folder.emplace(folder.path());
+    const std::string queue_path = queue_folder ? queue_folder->path().string() : "";
+    WorkQueue queue(broadcast_text(job.communicator, queue_path, 0, "queue of trials"), std::ssize(items));
     // From here on nobody waits for anybody, unless a signal stops them: the group that is done last speaks for all.
     Group worker(job, *ranks, spec, folder, std::ssize(trials), work.scope.forgiven, stop);
     if (!worker.run(items, queue, group, groups)) return;

@@ -5,16 +5,27 @@
 #include <optional>
 #include <string>
 
+#include "base/file_lock.h"
+
 namespace bertdist {
+
+// A folder for a new queue within `parent`, made by one process, which tells the others and keeps this until all have
+// ended. Removes those that processes which were killed have left there. Throws Error(output).
+class QueueFolder {
+ public:
+  explicit QueueFolder(const std::filesystem::path& parent);
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  std::optional<FileLock> lock_;
+};
 
 // Hands the items 0 ... num_items - 1 out to the processes of one job, each to one of them, in order: whoever is free
 // takes the next. All it needs is a folder that they share: taking an item is creating a folder, which succeeds once.
 // (A counter in an MPI window would make a free process wait until the one that holds the window calls MPI again.)
 class WorkQueue {
  public:
-  // A folder for a new queue within `parent`; for one process, which tells the others.
-  static std::filesystem::path create_folder(const std::filesystem::path& parent);
-
   WorkQueue(std::filesystem::path folder, std::int64_t num_items) : folder_(std::move(folder)), num_items_(num_items) {}
 
   // Nothing once all items are taken, or a taker has stopped. Throws Error(output).

@@ -155,7 +155,8 @@ TEST_F(ResultsTest, CurvesAreByTimeWhateverTheFilesAreCalled) {
 }
 
 TEST_F(ResultsTest, EachItemOfAQueueIsTakenOnceAndOneTakerIsTheLast) {
-  const fs::path queue_folder = WorkQueue::create_folder(folder_);
+  const QueueFolder made(folder_);
+  const fs::path& queue_folder = made.path();
   in_processes(6, [&](int process) {
     WorkQueue queue(queue_folder, 50);
     std::ofstream taken(folder_ / ("taken-" + std::to_string(process)));
@@ -175,8 +176,23 @@ TEST_F(ResultsTest, EachItemOfAQueueIsTakenOnceAndOneTakerIsTheLast) {
   EXPECT_FALSE(fs::exists(queue_folder));
 }
 
+TEST_F(ResultsTest, AQueueThatAKilledProcessLeftGoesWithTheNext) {
+  in_processes(1, [&](int) {
+    const auto* const kept = new QueueFolder(folder_);
+    static_cast<void>(kept);
+  });
+  const auto num_queues = [&] { return std::distance(fs::directory_iterator(folder_), fs::directory_iterator()); };
+  EXPECT_EQ(num_queues(), 1);
+  const QueueFolder first(folder_);
+  EXPECT_EQ(num_queues(), 1);
+  const QueueFolder second(folder_);
+  EXPECT_EQ(num_queues(), 2) << "the first is in use";
+  EXPECT_TRUE(fs::exists(first.path()));
+}
+
 TEST_F(ResultsTest, WhereOneTakerStopsNobodyTakesAnyMoreAndTheFolderGoesWithTheLast) {
-  const fs::path queue_folder = WorkQueue::create_folder(folder_);
+  const QueueFolder made(folder_);
+  const fs::path& queue_folder = made.path();
   WorkQueue first(queue_folder, 5), second(queue_folder, 5), third(queue_folder, 5);
   EXPECT_EQ(first.next(), 0);
   EXPECT_EQ(second.next(), 1);
