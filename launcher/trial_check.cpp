@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
+#include <tuple>
 
 #include "base/error.h"
 #include "model_source.h"
@@ -22,11 +24,19 @@ std::optional<std::filesystem::path> find_model_folder(const std::string& name_o
   }
 }
 
+// Of a thousand trials few differ in it.
+auto what_is_checked(const Config& config) {
+  return std::tuple(config.model_name_or_path, config.max_seq_length, config.freeze.kind, config.freeze.first_layers,
+                    config.freeze.patterns);
+}
+
 }  // namespace
 
 std::vector<std::string> check_trials_with_models(const std::vector<Trial>& trials) {
   std::map<std::string, std::optional<BertConfig>> models;  // nothing for those that are not here
+  std::set<decltype(what_is_checked({}))> seen;
   for (const Trial& trial : trials) {
+    if (!seen.insert(what_is_checked(trial.config)).second) continue;
     const std::string& name = trial.config.model_name_or_path;
     try {
       const auto [model, is_new] = models.try_emplace(name);
