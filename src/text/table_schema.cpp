@@ -163,8 +163,11 @@ std::size_t TableSchema::column_index(std::string_view name_or_number, std::stri
   const std::string_view nearest =
       nearest_name(name_or_number, std::vector<std::string_view>(columns_.begin(), columns_.end()));
   throw Error(ExitCode::data, message,
-              nearest.empty() ? fmt::format("set {} to one of them, or to its number from 0", key)
-                              : fmt::format("did you mean {} = \"{}\"?", key, nearest));
+              nearest.empty()
+                  ? fmt::format("set {} to one of them, or to its number from 0; if the first line is a row "
+                                "and not the columns' names, set header = false",
+                                key)
+                  : fmt::format("did you mean {} = \"{}\"?", key, nearest));
 }
 
 bool read_row(const TableSchema& schema, std::string_view bytes, std::size_t& at, std::int64_t& line, Row& row) {

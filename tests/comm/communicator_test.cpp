@@ -93,19 +93,19 @@ TEST(CommunicatorErrors, AnotherOperationOrRootIsAnotherCall) {
 }
 
 TEST(CommunicatorErrors, APeerThatWorksOnIsWaitedFor) {
-  MpiCommunicator communicator(MPI_COMM_WORLD, {.timeout = std::chrono::duration<double>(1)});
+  MpiCommunicator communicator(MPI_COMM_WORLD, {.timeout = std::chrono::duration<double>(2)});
   if (communicator.rank() == 0) {
     for (int piece = 0; piece < 30; ++piece) {
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
       communicator.progress().advance();
     }
   }
-  communicator.barrier("after work of three times the timeout");
+  communicator.barrier("after work that takes longer than the timeout");
 }
 
 // Rank 0 waits for rank 1 alone, and the last rank for all: that rank 0 waits is no reason to miss it.
 TEST(CommunicatorErrors, AWaitForAPeerThatWorksIsNoSilence) {
-  MpiCommunicator communicator(MPI_COMM_WORLD, {.timeout = std::chrono::duration<double>(1)});
+  MpiCommunicator communicator(MPI_COMM_WORLD, {.timeout = std::chrono::duration<double>(2)});
   const std::unique_ptr<Communicator> pair = communicator.split(communicator.rank() / 2, "pairs");
   if (communicator.rank() == 1) {
     for (int piece = 0; piece < 40; ++piece) {
@@ -118,7 +118,7 @@ TEST(CommunicatorErrors, AWaitForAPeerThatWorksIsNoSilence) {
 }
 
 TEST(CommunicatorErrors, APeerThatDoesNotComeEndsTheWait) {
-  MpiCommunicator communicator(MPI_COMM_WORLD, {.timeout = std::chrono::duration<double>(0.5)});
+  MpiCommunicator communicator(MPI_COMM_WORLD, {.timeout = std::chrono::duration<double>(2)});
   if (communicator.rank() != 0 && communicator.rank() == communicator.world_size() - 1) {
     communicator.progress().enter("evaluation of the late one");
     // The late peer waits outside until the others have given up.

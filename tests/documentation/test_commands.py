@@ -44,12 +44,12 @@ def test_quickstart_trains_on_a_file_of_ones_own(project):
     with open(project.folder / "mine.tsv", "w", newline="") as mine:
         mine.writelines("\t".join(row) + "\n" for row in [("url", "class"), *rows])
     done = project.run("launcher/quickstart", "--train_file", "mine.tsv", "--text_column", "url", "--label_column=class",
-                       "--output_dir", "runs/mine", "--num_train_epochs", "1", cwd=project.folder)
+                       "--num_train_epochs", "1", cwd=project.folder)
     assert done.returncode == 0, done.stdout + done.stderr
     predictions = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"row"')]
     assert len(predictions) == 3
     assert all(row["probabilities"].keys() == {"good", "bad"} and row["url"] for row in predictions)
-    assert results(project, "mine", "eval")["eval_samples"] == 20
+    assert results(project, "quickstart_own_file", "eval")["eval_samples"] == 20
 
 
 def test_the_readmes_commands(project):

@@ -42,6 +42,8 @@ def test_the_users_own_file(machine, tmp_path):
     train = bertdist_calls(machine)[1]
     assert f"--train_file {tmp_path / 'mine.csv'}" in train
     assert "--validation_split 0.2" in train and "--text_column url" in train
+    assert "--output_dir runs/quickstart_own_file" in train, "the sample's model is not replaced"
+    assert "--model_name_or_path runs/quickstart_own_file " in bertdist_calls(machine)[2]
     config = tomllib.loads((machine.project / train.split("--config ")[1].split()[0]).read_text())
     sample = tomllib.loads((machine.project / "configs" / "quickstart.toml").read_text())
     assert sample.keys() - config.keys() == {"train_file", "validation_file", "test_file", "id2label"}
