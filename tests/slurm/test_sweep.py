@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import subprocess
+import time
 
 import pytest
 from reference.program import ENVIRONMENT
@@ -100,3 +101,22 @@ def test_without_an_array_the_job_submits_it(cluster, project, outside):
         assert cluster.job(f"{array}_{task}")["TimeLimit"] == "00:07:00"
         assert cluster.job(f"{array}_{task}")["CPUs/Task"] == "2"
     assert sorted(metrics_of(project, "submits")) == sorted(outside)
+
+
+def test_a_trial_longer_than_its_tasks_time_goes_on_after_the_requeue(cluster, project, outside):
+    lines = [line for line in SWEEP.format(name="long").splitlines() if not line.startswith("freeze")]
+    text = "\n".join(lines).replace("num_train_epochs = 2", "num_train_epochs = 100").replace("[4, 8]", "[4]")
+    (project / "long.toml").write_text(text.replace("[1e-3, 2e-3, 3e-3, 4e-3]", "[1e-3]") + "\n")
+    job = submit(cluster, project, "--config", "long.toml")
+    log = project / "runs/long/trial_000/run_log.jsonl"
+    deadline = time.monotonic() + 60
+    while not log.exists() or '"step":120' not in log.read_text():
+        assert time.monotonic() < deadline, cluster.job(f"{job}_0")
+        time.sleep(0.02)
+    cluster.run("scancel", "--batch", "--signal=USR1", f"{job}_0")
+    assert cluster.wait_for_state(f"{job}_0", "COMPLETED", "FAILED") == "COMPLETED"
+    output = (project / f"sweep-{job}_0.log").read_text()
+    step = int(re.search(r"stopped by SIGUSR1 after step (\d+) of 1200", output)[1])
+    assert "==> exit code 9: requeueing, 1 of at most 10" in output
+    assert f"\ntrial 0 goes on from step {step}\n" in output
+    assert sorted(metrics_of(project, "long")) == [0]
