@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 constexpr const char* kPrefix = ".queue-";
 constexpr const char* kOwner = "owner";
 constexpr const char* kStopped = "stopped";
+constexpr const char* kEndedSuffix = ".ended";
 
 std::string left(int taker) {
   return fmt::format("left-{}", taker);
@@ -37,8 +38,11 @@ std::string stopped(int taker) {
 void remove_abandoned(const fs::path& parent) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(parent, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    if (name.ends_with(kEndedSuffix)) fs::remove_all(entry.path(), error);
     const fs::path owner = entry.path() / kOwner;
-    if (!entry.path().filename().string().starts_with(kPrefix) || !fs::exists(owner, error)) continue;
+    if (!fs::exists(owner, error)) continue;
     try {
       const std::optional<FileLock> lock = FileLock::try_acquire(owner);
       if (lock && lock->locked()) fs::remove_all(entry.path(), error);
@@ -91,11 +95,22 @@ bool WorkQueue::leave(int taker, int num_takers) {
   for (int other = 0; other < num_takers; ++other) {
     if (!exists(left(other))) return false;
   }
-  // Of two that leave at the same moment both may see all the others; only one can claim to be the last.
-  // By then the folder may be gone.
+  return remove_folder();
+}
+
+fs::path WorkQueue::ended_folder() const {
+  return folder_.string() + kEndedSuffix;
+}
+
+// Of two takers that find at the same moment that all have ended, only one can give the folder its last name: it
+// returns true.
+bool WorkQueue::remove_folder() const {
   std::error_code error;
-  if (!fs::create_directory(folder_ / "last", error)) return false;
-  fs::remove_all(folder_, error);
+  fs::rename(folder_, ended_folder(), error);
+  if (error) return false;
+  fs::remove_all(ended_folder(), error);
+  // Some file systems keep files that another process has open: the others must not wait for these.
+  if (error) fs::rename(ended_folder(), folder_.string() + ".left" + kEndedSuffix, error);
   return true;
 }
 
@@ -105,13 +120,13 @@ void WorkQueue::stop(int taker) {
 }
 
 bool WorkQueue::all_have_ended(int num_takers) {
-  for (int taker = 0; taker < num_takers; ++taker) {
-    if (!exists(".") || exists(left(taker)) || exists(stopped(taker))) continue;
-    return false;
+  for (int taker = 0; taker < num_takers && exists("."); ++taker) {
+    if (!exists(left(taker)) && !exists(stopped(taker))) return false;
   }
+  remove_folder();
+  // Who returns ends the job, and with it whoever is still removing files.
   std::error_code error;
-  fs::remove_all(folder_, error);
-  return true;
+  return !exists(".") && !fs::exists(ended_folder(), error);
 }
 
 }  // namespace bertdist

@@ -37,12 +37,14 @@ class WorkQueue {
 
   // In the place of leave(), for a taker that ends although there is work left: nobody takes any more.
   void stop(int taker);
-  // Whether each taker has left or stopped; the folder goes with the first who finds it so.
+  // Whether each taker has left or stopped, and the folder is gone: the first who finds them ended removes it.
   bool all_have_ended(int num_takers);
 
  private:
   bool exists(const std::string& name) const;
   bool create(const std::string& name) const;
+  std::filesystem::path ended_folder() const;
+  bool remove_folder() const;
 
   std::filesystem::path folder_;
   std::int64_t num_items_;

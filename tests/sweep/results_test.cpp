@@ -183,6 +183,7 @@ TEST_F(ResultsTest, AQueueThatAKilledProcessLeftGoesWithTheNext) {
   });
   const auto num_queues = [&] { return std::distance(fs::directory_iterator(folder_), fs::directory_iterator()); };
   EXPECT_EQ(num_queues(), 1);
+  fs::create_directories(folder_ / ".queue-abcdef.ended" / "item-0");
   const QueueFolder first(folder_);
   EXPECT_EQ(num_queues(), 1);
   const QueueFolder second(folder_);
@@ -205,6 +206,22 @@ TEST_F(ResultsTest, WhereOneTakerStopsNobodyTakesAnyMoreAndTheFolderGoesWithTheL
   EXPECT_TRUE(second.all_have_ended(3));
   EXPECT_TRUE(first.all_have_ended(3));
   EXPECT_FALSE(fs::exists(queue_folder));
+}
+
+// The first that returns ends the job, whatever the others are doing.
+TEST_F(ResultsTest, WhereAllStopAtOnceNoneReturnsBeforeTheFolderIsGone) {
+  for (int round = 0; round < 10; ++round) {
+    const fs::path queue_folder = folder_ / "queue";
+    fs::create_directories(queue_folder);
+    in_processes(4, [&](int process) {
+      WorkQueue queue(queue_folder, 200);
+      while (queue.next()) continue;
+      queue.stop(process);
+      while (!queue.all_have_ended(4)) continue;
+      if (!fs::is_empty(folder_)) std::ofstream(folder_ / "too-early");
+    });
+    ASSERT_TRUE(fs::is_empty(folder_)) << "round " << round;
+  }
 }
 
 TEST_F(ResultsTest, TheBestIsTheSameInAnyOrder) {
