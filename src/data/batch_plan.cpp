@@ -68,8 +68,9 @@ std::span<const std::int64_t> TrainPlan::global_rows(std::int64_t step) const {
 std::vector<std::int64_t> TrainPlan::rows(std::int64_t step, int rank) const {
   const std::span<const std::int64_t> batch = global_rows(step);
   const std::vector<std::vector<std::size_t>> shares = balance_by_tokens(batch, lengths_, options_.world_size);
-  std::vector<std::int64_t> rows;
-  for (const std::size_t position : shares.at(static_cast<std::size_t>(rank))) rows.push_back(batch[position]);
+  const std::vector<std::size_t>& share = shares.at(static_cast<std::size_t>(rank));
+  std::vector<std::int64_t> rows(share.size());
+  std::transform(share.begin(), share.end(), rows.begin(), [&](std::size_t position) { return batch[position]; });
   return rows;
 }
 

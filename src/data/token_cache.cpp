@@ -73,10 +73,19 @@ std::vector<std::string> read_label_names(const std::filesystem::path& path) {
 
 PackedBatch TokenCache::pack(std::span<const std::int64_t> rows) const {
   PackedBatch batch;
+  std::size_t num_tokens = 0;
+  for (const std::int64_t row : rows)
+    num_tokens += static_cast<std::size_t>(lengths_.at(static_cast<std::size_t>(row)));
+  batch.token_ids.reserve(num_tokens);
+  batch.token_type_ids.reserve(num_tokens);
+  batch.position_ids.reserve(num_tokens);
+  batch.cu_seqlens.reserve(rows.size() + 1);
+  batch.row_ids.reserve(rows.size());
+  batch.labels.reserve(rows.size());
   batch.cu_seqlens.push_back(0);
   for (const std::int64_t row : rows) {
     const auto index = static_cast<std::size_t>(row);
-    const std::int32_t length = lengths_.at(index);
+    const std::int32_t length = lengths_[index];
     std::visit(
         [&](const auto& tokens) {
           const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(offsets_[index]);

@@ -58,6 +58,9 @@ PackedLayout make_layout(std::span<const std::int32_t> cu_seqlens, std::span<con
   PackedLayout layout;
   std::vector<std::int64_t> token_order;
   std::vector<std::int64_t> row_restore(row_ids.size());
+  token_order.reserve(static_cast<std::size_t>(num_tokens));
+  layout.row_ids.reserve(row_ids.size());
+  layout.offsets.reserve(row_ids.size() + 1);
   layout.offsets.push_back(0);
   for (const std::int64_t row : order) {
     const std::int64_t first_token = layout.offsets.back();
@@ -81,6 +84,7 @@ at::Tensor packed_attention(const at::Tensor& query, const at::Tensor& key, cons
                             const PackedLayout& layout, std::int64_t num_heads, bool first_token_only,
                             const std::optional<AttentionDropout>& dropout) {
   std::vector<at::Tensor> contexts;
+  contexts.reserve(layout.groups.size());
   for (const EqualLengthGroup& group : layout.groups) {
     const std::int64_t num_queries = first_token_only ? 1 : group.length;
     const std::int64_t first_query = first_token_only ? group.first_row : group.first_token;
