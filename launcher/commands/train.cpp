@@ -6,6 +6,7 @@
 
 #include "base/stop_token.h"
 #include "commands.h"
+#include "debug_mode.h"
 #include "label_report.h"
 #include "model_setup.h"
 #include "output_folder.h"
@@ -15,6 +16,7 @@
 #include "splits.h"
 #include "torch_setup.h"
 #include "train/resume.h"
+#include "train/run_schedule.h"
 #include "train/trainer.h"
 
 namespace bertdist {
@@ -44,13 +46,14 @@ void announce_ranks(const Job& job, const RunIdentity& identity) {
   for (const Bytes& name : job.communicator.all_gather(std::as_bytes(std::span(host)), "host names")) {
     hosts.emplace(reinterpret_cast<const char*>(name.data()), name.size());
   }
-  const int world_size = job.communicator.world_size();
-  job.log.info("bertdist {}: {} rank{} on {} host{} ({}), {} thread{} each, {}, {} on the CPU", BERTDIST_VERSION,
-               world_size, world_size == 1 ? "" : "s", hosts.size(), hosts.size() == 1 ? "" : "s", *hosts.begin(),
-               job.num_threads, job.num_threads == 1 ? "" : "s", job.communicator.name(),
-               describe_dtype(job.config, identity));
+  const int world_size = identity.world_size;
+  const bool is_simulation = world_size != job.communicator.world_size();
+  job.log.info("bertdist {}: {} rank{}{} on {} host{} ({}), {} thread{} each, {}, {} on the CPU", BERTDIST_VERSION,
+               world_size, world_size == 1 ? "" : "s", is_simulation ? ", simulated," : "", hosts.size(),
+               hosts.size() == 1 ? "" : "s", *hosts.begin(), job.num_threads, job.num_threads == 1 ? "" : "s",
+               job.communicator.name(), describe_dtype(job.config, identity));
   if (const std::string launch = describe(job.launch); !launch.empty()) job.log.info("{}", launch);
-  if (job.launch.slurm && job.launch.slurm->num_tasks > world_size) {
+  if (job.launch.slurm && job.launch.slurm->num_tasks > job.communicator.world_size()) {
     job.log.info("SLURM has room for {} tasks in this job: mpirun, or srun --mpi=pmix, starts one rank on each",
                  job.launch.slurm->num_tasks);
   }
@@ -60,7 +63,7 @@ void announce_ranks(const Job& job, const RunIdentity& identity) {
 void log_start(const Job& job) {
   if (job.communicator.rank() != 0) return;
   nlohmann::ordered_json event = {{"started_by", job.launch.launcher.empty() ? "user" : job.launch.launcher},
-                                  {"world_size", job.communicator.world_size()}};
+                                  {"world_size", num_ranks(job.config, job.communicator)}};
   if (job.launch.slurm) {
     event["slurm_job_id"] = job.launch.slurm->id;
     event["slurm_restart_count"] = job.launch.slurm->restart_count;
@@ -72,12 +75,13 @@ void log_start(const Job& job) {
 
 void run_train(const Job& job) {
   const StopToken stop;
+  if (job.config.debug) begin_debug_mode(job);
   use_threads(job.num_threads);
   const Config& config = job.config;
   Communicator& communicator = job.communicator;
   const FrozenPassOptions frozen_pass = frozen_pass_options(job);
   const RunIdentity identity =
-      identity_before_loading(config, communicator.world_size(), job.num_threads, frozen_pass.dtype);
+      identity_before_loading(config, num_ranks(config, communicator), job.num_threads, frozen_pass.dtype);
   announce_ranks(job, identity);
   warn_of_unwritable_cache(job, frozen_pass, identity);
   const ModelSource source = open_model_source(config);

@@ -33,8 +33,9 @@ std::vector<std::string> spell_out(const std::vector<std::string>& arguments) {
       continue;
     }
     const std::size_t equals = std::min(argument.find('='), argument.size());
-    std::replace(argument.begin() + 2, argument.begin() + std::min(argument.find('.'), equals), '-', '_');
-    const Option* option = find_option(argument.substr(2, std::min(argument.find('.'), equals) - 2));
+    const std::size_t name_end = argument.starts_with("--debug.") ? equals : std::min(argument.find('.'), equals);
+    std::replace(argument.begin() + 2, argument.begin() + static_cast<std::ptrdiff_t>(name_end), '-', '_');
+    const Option* option = option_of_key(argument.substr(2, equals - 2));
     const bool needs_value = option ? option->spelling != Spelling::flag : argument.substr(2) == "config";
     if (needs_value && equals == argument.size() && i + 1 < arguments.size() && is_key(arguments[i + 1])) {
       fail_no_value(argument);
@@ -151,15 +152,14 @@ void read_arguments(const CommandLine& command_line, Config& config, Given& give
   // The entries of a table may come one by one; together they are its value.
   std::map<std::string, toml::table> tables;
   for (const auto& [key, value] : command_line.arguments) {
-    const std::size_t dot = key.find('.');
-    const std::string name = key.substr(0, dot);
-    const Option* option = find_option(name);
-    if (dot == key.npos) {
+    const Option* option = option_of_key(key);
+    const std::string name(option->name);
+    if (name == key) {
       const toml::table holder = typed_value(*option, key, value);
       option->read(Value(name, *holder.get("value")), config);
       tables.erase(name);
     } else {
-      insert_entry(tables[name], key, key.substr(dot + 1), value);
+      insert_entry(tables[name], key, key.substr(name.size() + 1), value);
     }
     given[name] = "--" + name;
   }

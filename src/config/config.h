@@ -122,6 +122,10 @@ struct Config {
   std::optional<std::int64_t> num_threads;  // a rank's; unset: its share of the host's cores
   double comm_timeout_s = 120;
 
+  // Debug mode. A key x of the table [debug] is debug_x here; they are in force where `debug` is set.
+  bool debug = false;
+  std::int64_t debug_world_size = 1;  // ranks to simulate in this one process
+
   bool operator==(const Config&) const = default;
 };
 

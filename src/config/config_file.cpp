@@ -72,24 +72,41 @@ void fail_unknown_key(const std::string& place, std::string_view key) {
               nearest.empty() ? "bertdist --help lists the keys" : fmt::format("did you mean \"{}\"?", nearest));
 }
 
-void read_keys(const toml::table& table, const std::string& file, Config& config, Given& given) {
+namespace {
+
+// The keys of the table [debug] begin with "debug.", those outside of tables with nothing.
+void read_keys(const toml::table& table, std::string_view prefix, const std::string& file, Config& config,
+               Given& given) {
   for (const auto& [key, node] : in_order_of_lines(table)) {
-    if (key->str() == "sweep") {
-      if (!node->is_table()) Value(key->str(), *node, file).fail_expected("a table [sweep]");
+    const std::string name = fmt::format("{}{}", prefix, key->str());
+    if (name == "sweep") {
+      if (!node->is_table()) Value(name, *node, file).fail_expected("a table [sweep]");
       continue;
     }
     const toml::source_position begin = key->source().begin;
     const std::string place = fmt::format("{}:{}:{}: ", file, begin.line, begin.column);
-    const Option* option = find_option(key->str());
-    if (!option && node->is_table()) {
-      throw Error(ExitCode::configuration, fmt::format("{}unknown table \"{}\"", place, key->str()),
-                  "the keys stand in the file without a [table]; only freeze, id2label, label2id and sweep may be "
-                  "tables");
+    if (name == "debug" && node->is_table()) {
+      config.debug = true;
+      given[name] = place + name;
+      read_keys(*node->as_table(), "debug.", file, config, given);
+      continue;
     }
-    if (!option) fail_unknown_key(place, key->str());
-    option->read(Value(key->str(), *node, file), config);
-    given[std::string(key->str())] = place + std::string(key->str());
+    const Option* option = find_option(name);
+    if (!option && node->is_table()) {
+      throw Error(ExitCode::configuration, fmt::format("{}unknown table \"{}\"", place, name),
+                  "the keys stand in the file without a [table]; only freeze, id2label, label2id, debug and sweep may "
+                  "be tables");
+    }
+    if (!option) fail_unknown_key(place, name);
+    option->read(Value(name, *node, file), config);
+    given[name] = place + name;
   }
+}
+
+}  // namespace
+
+void read_keys(const toml::table& table, const std::string& file, Config& config, Given& given) {
+  read_keys(table, "", file, config, given);
 }
 
 }  // namespace bertdist

@@ -214,6 +214,7 @@ std::string to_toml(const Config& config) {
   for (const Option& option : options()) {
     if (option.section != section) text += fmt::format("{}# {}\n", text.empty() ? "" : "\n", option.section);
     section = option.section;
+    if (option.name == "debug") continue;  // TOML has it as a table or as a value; its keys switch it on
     if (const auto value = option.write(config)) text += fmt::format("{} = {}\n", option.name, *value);
   }
   return text;

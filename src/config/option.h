@@ -50,6 +50,8 @@ const std::vector<Option>& options();
 std::vector<std::string_view> option_names();
 // Null where there is none.
 const Option* find_option(std::string_view name);
+// The option that a key on the command line belongs to: its own, or, of "freeze.first_layers", the table's.
+const Option* option_of_key(std::string_view key);
 
 // What the makers below have in common: where an option belongs and what --help says.
 struct About {
@@ -88,6 +90,8 @@ Option word_option(About about, std::string Config::*member, std::vector<std::st
 Option metric_option(About about, std::string Config::*member, std::vector<std::string_view> metrics);
 Option freeze_option(About about, Config::Freeze Config::*member);
 Option id2label_option(About about);
+// A key of the table [debug], which being given switches debug mode on, and which is saved only where that is on.
+Option debug_option(Option option);
 Option label2id_option(About about);
 
 }  // namespace bertdist

@@ -266,13 +266,27 @@ Options machine_options() {
   };
 }
 
+Options debug_options() {
+  constexpr auto section = "Debug";
+  return {
+      flag_option({"debug", section, kTrain,
+                   "Train in one process with deterministic kernels and the checks of docs/debugging.md. In a file the "
+                   "table [debug], whose keys follow, switches it on."},
+                  &Config::debug),
+      debug_option(integer_option(
+          {"debug.world_size", section, kTrain,
+           "Ranks to simulate: the steps are those of as many MPI ranks with as many threads each, to the bit."},
+          &Config::debug_world_size, between(1, 1 << 16))),
+  };
+}
+
 }  // namespace
 
 const std::vector<Option>& options() {
   static const std::vector<Option> table = [] {
     Options all;
     for (Options part : {model_options(), file_options(), row_options(), output_options(), batch_options(),
-                         optimizer_options(), evaluation_options(), machine_options()}) {
+                         optimizer_options(), evaluation_options(), machine_options(), debug_options()}) {
       std::move(part.begin(), part.end(), std::back_inserter(all));
     }
     // parse_config refuses the two together, so what is saved must not have both.
@@ -290,6 +304,11 @@ const Option* find_option(std::string_view name) {
   const auto& all = options();
   const auto found = std::find_if(all.begin(), all.end(), [&](const Option& option) { return option.name == name; });
   return found == all.end() ? nullptr : &*found;
+}
+
+const Option* option_of_key(std::string_view key) {
+  const Option* own = find_option(key);
+  return own != nullptr ? own : find_option(key.substr(0, key.find('.')));
 }
 
 std::vector<std::string_view> option_names() {

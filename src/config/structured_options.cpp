@@ -1,4 +1,4 @@
-// The options whose values have a structure of their own: freezing and the names of labels.
+// The options whose values have a structure of their own: freezing, the names of labels, and those of tables.
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -168,6 +168,17 @@ Option label2id_option(About about) {
       entries.push_back(fmt::format("{} = {}", toml_text(std::string_view(name)), id));
     }
     return fmt::format("{{{}}}", fmt::join(entries, ", "));
+  };
+  return option;
+}
+
+Option debug_option(Option option) {
+  option.read = [read = std::move(option.read)](const Value& value, Config& config) {
+    read(value, config);
+    config.debug = true;
+  };
+  option.write = [write = std::move(option.write)](const Config& config) {
+    return config.debug ? write(config) : std::nullopt;
   };
   return option;
 }

@@ -48,6 +48,7 @@ SweepFile::SweepFile(const std::vector<std::string>& arguments) : command_line_(
     fail(fmt::format("{}: {} is a parameter of the sweep too", place->second, parameter.name),
          "remove one of the two; a parameter that is to be the same in all trials is {value = ...}");
   }
+  if (common.debug) fail("a sweep has no debug mode", "debug one of its trials: its folder holds its config.toml");
   if (common.output_dir.empty()) fail("output_dir is missing: the folder of the sweep", "give it in the --config file");
   output_dir_ = common.output_dir;
 }

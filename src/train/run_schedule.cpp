@@ -41,9 +41,13 @@ bool is_due_or_last(const RunLength& length, Config::Strategy strategy, std::int
 
 }  // namespace
 
-std::int64_t global_batch_size(const Config& config, int world_size) {
+int num_ranks(const Config& config, const Communicator& communicator) {
+  return config.debug ? static_cast<int>(config.debug_world_size) : communicator.world_size();
+}
+
+std::int64_t global_batch_size(const Config& config, int num_ranks) {
   return config.global_batch_size.value_or(config.per_device_train_batch_size * config.gradient_accumulation_steps *
-                                           world_size);
+                                           num_ranks);
 }
 
 std::int64_t num_steps_per_epoch(std::int64_t num_rows, std::int64_t global_batch_size) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "comm/communicator.h"
 #include "config/config.h"
 #include "optim/lr_scheduler.h"
 
@@ -9,8 +10,10 @@ namespace bertdist {
 
 // When a run does what, as pure functions of its configuration.
 
+// The ranks that share a step's rows: the communicator's, or as many as debug mode simulates in its one process.
+int num_ranks(const Config& config, const Communicator& communicator);
 // Rows of one optimiser step over all ranks and accumulation steps.
-std::int64_t global_batch_size(const Config& config, int world_size);
+std::int64_t global_batch_size(const Config& config, int num_ranks);
 std::int64_t num_steps_per_epoch(std::int64_t num_rows, std::int64_t global_batch_size);
 std::int64_t num_training_steps(const Config& config, std::int64_t steps_per_epoch);
 LearningRateSchedule learning_rate_schedule(const Config& config, std::int64_t num_training_steps);

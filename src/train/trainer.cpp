@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "base/error.h"
@@ -34,19 +35,7 @@ std::int64_t ceil_div(std::int64_t dividend, std::int64_t divisor) {
   return (dividend + divisor - 1) / divisor;
 }
 
-std::string format_metric(const std::optional<double>& value) {
-  return value ? fmt::format("{:.4f}", *value) : "-";
-}
-
 }  // namespace
-
-std::optional<double> metric_value(const ClassificationMetrics& metrics, std::string_view name) {
-  for (const auto& [key, value] : metrics.named()) {
-    if (key == name) return value;
-  }
-  throw Error(ExitCode::configuration, fmt::format("metric_for_best_model = \"{}\": there is no such metric", name),
-              "one of loss, accuracy, auc, f1, precision, recall, mcc");
-}
 
 Trainer::Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train,
                  const Dataset* validation, const FrozenPassOptions& frozen_pass, const CheckpointStore& checkpoints,
@@ -59,7 +48,8 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
       log_(log),
       stop_(stop),
       role_(role),
-      global_batch_size_(global_batch_size(config, communicator.world_size())),
+      num_ranks_(num_ranks(config, communicator)),
+      global_batch_size_(global_batch_size(config, num_ranks_)),
       steps_per_epoch_(num_steps_per_epoch(train.size(), global_batch_size_)),
       parameters_(trainable_parameters(model)),
       optimizer_(parameters_, {.adam_beta1 = config.adam_beta1,
@@ -67,7 +57,7 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                                .adam_epsilon = config.adam_epsilon,
                                .weight_decay = config.weight_decay}),
       train_forward_(model, train, frozen_pass, communicator, log),
-      identity_(identity_before_loading(config, communicator.world_size(), at::get_num_threads(), frozen_pass.dtype)),
+      identity_(identity_before_loading(config, num_ranks_, at::get_num_threads(), frozen_pass.dtype)),
       epoch_table_({{"step", Align::right, 7},
                     {"epoch", Align::right, 6},
                     {"train loss", Align::right, 10},
@@ -148,7 +138,7 @@ const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {
     const TrainPlan::Options options{.seed = static_cast<std::uint64_t>(config_.seed),
                                      .epoch = epoch,
                                      .global_batch_size = global_batch_size_,
-                                     .world_size = communicator_.world_size()};
+                                     .world_size = num_ranks_};
     plan_.emplace(options, all_rows(train_.size()), train_.lengths());
     planned_epoch_ = epoch;
   }
@@ -163,17 +153,23 @@ int Trainer::threads_of_step(std::int64_t num_rows) const {
   return train_forward_.keeps_cls_features() && is_small ? 1 : identity_.num_threads;
 }
 
-Trainer::StepResult Trainer::train_step(std::int64_t step) {
-  const TrainPlan& plan = plan_of_epoch(step / steps_per_epoch_);
-  const auto global_rows = plan.global_rows(step % steps_per_epoch_);
-  const auto rows = plan.rows(step % steps_per_epoch_, communicator_.rank());
+// One, or all where they are simulated.
+std::vector<int> Trainer::ranks_of_this_process() const {
+  const bool is_simulation = num_ranks_ != communicator_.world_size();
+  std::vector<int> ranks(is_simulation ? static_cast<std::size_t>(num_ranks_) : 1, communicator_.rank());
+  if (is_simulation) std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
 
-  const OperatorThreads threads(threads_of_step(std::ssize(rows)));
+Trainer::StepResult Trainer::train_step(std::int64_t step) {
+  const auto global_rows = plan_of_epoch(step / steps_per_epoch_).global_rows(step % steps_per_epoch_);
+
+  // As many on each rank, whatever its share is: the bits of a norm depend on it.
+  const OperatorThreads threads(threads_of_step(ceil_div(std::ssize(global_rows), num_ranks_)));
   communicator_.progress().set_step(step + 1);
   communicator_.progress().enter("forward and backward");
-  const StepResult result = head_step_ && communicator_.world_size() == 1
-                                ? head_step_of_one_rank(step, rows)
-                                : data_parallel_step(step, rows, std::ssize(global_rows));
+  const StepResult result =
+      head_step_ && num_ranks_ == 1 ? head_step_of_one_rank(step, global_rows) : data_parallel_step(step);
 
   state_.loss_since_log += result.loss;
   ++state_.steps_since_log;
@@ -185,22 +181,38 @@ Trainer::StepResult Trainer::train_step(std::int64_t step) {
   return result;
 }
 
-Trainer::StepResult Trainer::data_parallel_step(std::int64_t step, std::span<const std::int64_t> rows,
-                                                std::int64_t global_count) {
-  double local_loss = 0;
-  const std::int64_t micro_batch =
-      ceil_div(std::max<std::int64_t>(1, std::ssize(rows)), config_.gradient_accumulation_steps);
-  for (std::int64_t begin = 0; begin < std::ssize(rows); begin += micro_batch) {
-    const auto count = static_cast<std::size_t>(std::min(micro_batch, std::ssize(rows) - begin));
-    local_loss += forward_backward(rows.subspan(static_cast<std::size_t>(begin), count), global_count, step);
-    communicator_.progress().advance();
+std::vector<std::vector<std::int64_t>> Trainer::micro_batches(std::int64_t step, int rank) {
+  const auto rows = plan_of_epoch(step / steps_per_epoch_).rows(step % steps_per_epoch_, rank);
+  const std::int64_t size = ceil_div(std::max<std::int64_t>(1, std::ssize(rows)), config_.gradient_accumulation_steps);
+  std::vector<std::vector<std::int64_t>> batches;
+  for (std::int64_t begin = 0; begin < std::ssize(rows); begin += size) {
+    batches.emplace_back(rows.begin() + begin, rows.begin() + std::min(begin + size, std::ssize(rows)));
   }
+  return batches;
+}
 
+Trainer::StepResult Trainer::data_parallel_step(std::int64_t step) {
+  const std::int64_t global_count =
+      std::ssize(plan_of_epoch(step / steps_per_epoch_).global_rows(step % steps_per_epoch_));
   const std::span reduced(parameters_.reduced().mutable_data_ptr<float>(),
                           static_cast<std::size_t>(parameters_.reduced().numel()));
   float& loss = reduced[reduced.size() - 2];
   float& num_ranks_to_stop = reduced[reduced.size() - 1];
-  loss = static_cast<float>(local_loss);
+  const std::vector<int> ranks = ranks_of_this_process();
+  std::vector<std::int64_t> rows;
+  RankSum sum;
+  for (const int rank : ranks) {
+    double local_loss = 0;
+    for (const std::vector<std::int64_t>& batch : micro_batches(step, rank)) {
+      local_loss += forward_backward(batch, global_count, step);
+      rows.insert(rows.end(), batch.begin(), batch.end());
+      communicator_.progress().advance();
+    }
+    loss = static_cast<float>(local_loss);
+    if (ranks.size() > 1) sum.add(parameters_.reduced());
+  }
+  if (ranks.size() > 1) sum.finish(parameters_.reduced());
+
   num_ranks_to_stop = stop_.signal() ? 1 : 0;
   communicator_.all_reduce(buffer_of(reduced), ReduceOp::sum, "gradients");
   const StepResult result{.loss = loss,
@@ -286,81 +298,6 @@ void Trainer::report_progress(double loss) {
                      .num_tokens = state_.num_input_tokens_seen - first_tokens_});
 }
 
-void Trainer::log_train_loss(const StepResult& result) {
-  last_train_loss_ = state_.loss_since_log / static_cast<double>(state_.steps_since_log);
-  state_.loss_since_log = 0;
-  state_.steps_since_log = 0;
-  append_log({{"epoch", state_.epoch},
-              {"grad_norm", result.grad_norm},
-              {"learning_rate", result.learning_rate},
-              {"loss", *last_train_loss_},
-              {"step", state_.global_step}});
-}
-
-Evaluation Trainer::run_evaluation() {
-  Evaluation evaluation = evaluate(*validation_forward_, config_.per_device_eval_batch_size,
-                                   model_.config().num_labels(), config_.label_smoothing_factor, communicator_);
-  nlohmann::ordered_json entry{{"epoch", state_.epoch}};
-  entry.update(evaluation.to_json("eval_"));
-  entry["step"] = state_.global_step;
-  append_log(std::move(entry));
-  keep_best(metric_value(evaluation.metrics, config_.metric_for_best_model));
-  if (progress_) print_evaluation(evaluation);
-  return evaluation;
-}
-
-void Trainer::keep_best(std::optional<double> metric) {
-  // Only what is kept can be gone back to.
-  const bool is_kept = role_ == TrainerRole::trial || length().is_save_due(config_, state_.global_step);
-  if (!is_kept) return;
-  const bool is_better = metric && (!state_.best_metric || (config_.greater_is_better ? *metric > *state_.best_metric
-                                                                                      : *metric < *state_.best_metric));
-  state_.evaluations_without_progress = is_better ? 0 : state_.evaluations_without_progress + 1;
-  if (!is_better) return;
-  state_.best_metric = metric;
-  state_.best_global_step = state_.global_step;
-  if (role_ == TrainerRole::trial) {
-    state_.best_model_checkpoint.clear();
-    if (config_.load_best_model_at_end) best_values_ = parameters_.values().clone();
-  } else {
-    state_.best_model_checkpoint = checkpoints_.path_of(state_.global_step).string();
-  }
-}
-
-void Trainer::print_evaluation(const Evaluation& evaluation) {
-  progress_->clear();
-  if (!table_started_) fmt::print("{}\n", epoch_table_.header());
-  table_started_ = true;
-  fmt::print("{}\n", epoch_table_.row_line({std::to_string(state_.global_step), fmt::format("{:.2f}", state_.epoch),
-                                            format_metric(last_train_loss_), format_metric(evaluation.metrics.loss),
-                                            format_metric(evaluation.metrics.accuracy),
-                                            format_metric(evaluation.metrics.auc)}));
-  std::fflush(stdout);
-}
-
-void Trainer::save_checkpoint() {
-  if (communicator_.rank() != 0) return;
-  communicator_.progress().enter(fmt::format("writing checkpoint-{}", state_.global_step));
-  checkpoints_.save(model_, optimizer_, parameters_, state_, identity_, best_values_, &communicator_.progress());
-  const auto limit = role_ == TrainerRole::trial ? std::optional<std::int64_t>(1) : config_.save_total_limit;
-  if (limit) checkpoints_.rotate(*limit, state_.best_model_checkpoint);
-}
-
-void Trainer::stop_with_checkpoint() {
-  const bool is_saved = role_ == TrainerRole::run && length().is_save_due(config_, state_.global_step);
-  if (!is_saved) save_checkpoint();
-  const std::string_view signal = stop_.signal().value_or("a signal to another rank");
-  if (run_log_) run_log_->append({{"step", state_.global_step}, {"stopped_by", signal}});
-  if (progress_) progress_->clear();
-  // Whoever fails first ends all ranks: not before rank 0 has written.
-  communicator_.barrier("the checkpoint before the end");
-  throw Error(
-      ExitCode::preempted,
-      fmt::format("stopped by {} after step {} of {}; the run so far is in '{}'", signal, state_.global_step,
-                  state_.max_steps, checkpoints_.path_of(state_.global_step).string()),
-      role_ == TrainerRole::trial ? "" : "the same command with --resume_from_checkpoint latest goes on from there");
-}
-
 bool Trainer::is_over() const {
   const bool out_of_patience =
       config_.early_stopping_patience && state_.evaluations_without_progress >= *config_.early_stopping_patience;
@@ -370,22 +307,6 @@ bool Trainer::is_over() const {
 std::int64_t Trainer::num_evaluations() const {
   return std::count_if(state_.log_history.begin(), state_.log_history.end(),
                        [](const auto& entry) { return entry.contains("eval_loss"); });
-}
-
-void Trainer::append_log(nlohmann::ordered_json entry) {
-  if (run_log_) run_log_->append(entry);
-  state_.log_history.push_back(std::move(entry));
-}
-
-void Trainer::load_best_model() {
-  if (best_values_.defined()) {
-    const c10::NoGradGuard no_grad;
-    parameters_.values().copy_(best_values_);
-    return;
-  }
-  if (!config_.load_best_model_at_end || state_.best_model_checkpoint.empty()) return;
-  if (communicator_.rank() == 0) load_parameters(state_.best_model_checkpoint, parameters_);
-  communicator_.broadcast(bytes_of(parameters_.values()), 0, "the best model's parameters");
 }
 
 }  // namespace bertdist

@@ -22,6 +22,7 @@
 #include "train/evaluator.h"
 #include "train/forward.h"
 #include "train/head_step.h"
+#include "train/rank_sum.h"
 #include "train/run_schedule.h"
 
 namespace bertdist {
@@ -87,10 +88,12 @@ class Trainer {
   void check_ranks_agree() const;
   const TrainPlan& plan_of_epoch(std::int64_t epoch);
 
+  std::vector<int> ranks_of_this_process() const;
   int threads_of_step(std::int64_t num_rows) const;
   Dropout dropout_of(std::int64_t step) const;
   StepResult train_step(std::int64_t step);
-  StepResult data_parallel_step(std::int64_t step, std::span<const std::int64_t> rows, std::int64_t global_count);
+  StepResult data_parallel_step(std::int64_t step);
+  std::vector<std::vector<std::int64_t>> micro_batches(std::int64_t step, int rank);
   StepResult head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows);
   double forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
   double head_forward_backward(std::span<const std::int64_t> indices, const at::Tensor& features,
@@ -119,6 +122,7 @@ class Trainer {
   const StopToken& stop_;
   const TrainerRole role_;
 
+  const int num_ranks_;  // the communicator's, or those simulated
   std::int64_t global_batch_size_;
   std::int64_t steps_per_epoch_;
   LearningRateSchedule schedule_;

@@ -37,6 +37,9 @@ TEST_F(ConfigErrors, UnknownKeyNamesItsPlaceAndTheNearestKey) {
   expect(line_error({"--batch_size", "3"}), "unknown key \"batch_size\"", "\"global_batch_size\"");
   expect(line_error({"--seed.x", "3"}), "unknown key \"seed.x\"", "\"seed\"");
   expect(file_error("[training]\nseed = 1"), "run.toml:4:2: unknown table \"training\"", "without a [table]");
+  expect(file_error("[debug]\nworld_siz = 1"), "run.toml:5:1: unknown key \"debug.world_siz\"", "\"debug.world_size\"");
+  expect(line_error({"--debug.world_siz", "1"}), "unknown key \"debug.world_siz\"", "\"debug.world_size\"");
+  expect(file_error("[debug]\nworld_size = 'all'"), "run.toml:5:14: debug.world_size: expected an integer");
 }
 
 TEST_F(ConfigErrors, FirstMistakeInTheFileIsTheOneReported) {

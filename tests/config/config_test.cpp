@@ -113,6 +113,17 @@ TEST_F(Sources, FlagsStandBareOrWithTheirValue) {
   EXPECT_FALSE(train("overwrite_output_dir = true", {"--overwrite_output_dir=false"}).overwrite_output_dir);
 }
 
+TEST_F(Sources, ATableOrOneOfItsKeysSwitchesDebugModeOn) {
+  EXPECT_FALSE(train("").debug);
+  EXPECT_TRUE(train("debug = true").debug);
+  EXPECT_TRUE(train("[debug]").debug);
+  EXPECT_TRUE(train("", {"--debug"}).debug);
+  EXPECT_EQ(train("[debug]\nworld_size = 3").debug_world_size, 3);
+  EXPECT_EQ(train("[debug]\nworld_size = 3", {"--debug.world-size=2"}).debug_world_size, 2);
+  EXPECT_TRUE(train("", {"--debug.world_size", "2"}).debug);
+  EXPECT_FALSE(train("[debug]\nworld_size = 3", {"--debug", "false"}).debug);
+}
+
 TEST_F(Sources, NegativeNumbersAndEmptyTextAreValues) {
   EXPECT_EQ(train("max_steps = 5", {"--max_steps", "-1"}).max_steps, -1);
   EXPECT_EQ(train("", {"--quote", ""}).quote, "");
