@@ -1,20 +1,34 @@
-"""A command as a whole process: what it cost."""
+"""A command as a whole process: what it cost, and on what machine."""
 
+import json
 import os
+import platform
 import subprocess
 import sys
-import time
+import tempfile
+
+# Starts the command from something small: a process's peak counts what it was before exec, a copy of its parent.
+STARTER = """import json, resource, subprocess, sys, time
+start = time.monotonic()
+code = subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL).returncode
+seconds = time.monotonic() - start
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    json.dump({"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "mib": usage.ru_maxrss / 1024}, file)
+sys.exit(code)"""
 
 
 def run(command, **environment):
     """Wall seconds, CPU seconds of all its processes, and MiB of the largest of them. Ends the program where it fails."""
-    start = time.monotonic()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               env={**os.environ, **environment}, text=True)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"error: {' '.join(map(str, command))} ended with {process.returncode}:\n{errors}")
-    return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "mib": usage.ru_maxrss / 1024}
+    line = [str(part) for part in command]
+    with tempfile.NamedTemporaryFile("r") as cost:
+        done = subprocess.run([sys.executable, "-S", "-c", STARTER, cost.name, *line], stderr=subprocess.PIPE,
+                              env={**os.environ, **environment}, text=True)
+        if done.returncode != 0:
+            sys.exit(f"error: {' '.join(line)} ended with {done.returncode}:\n{done.stderr}")
+        return json.load(cost)
+
+
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), platform.machine())
