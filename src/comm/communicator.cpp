@@ -37,6 +37,24 @@ std::unique_ptr<Communicator> MpiSession::world(const CommunicatorOptions& optio
   return world;
 }
 
+namespace {
+
+class ImmediateAllReduces final : public AllReduceQueue {
+ public:
+  explicit ImmediateAllReduces(Communicator& communicator) : communicator_(communicator) {}
+  void start(Buffer buffer, ReduceOp op, std::string_view what) override { communicator_.all_reduce(buffer, op, what); }
+  void finish() override {}
+
+ private:
+  Communicator& communicator_;
+};
+
+}  // namespace
+
+std::unique_ptr<AllReduceQueue> Communicator::make_all_reduce_queue() {
+  return std::make_unique<ImmediateAllReduces>(*this);
+}
+
 std::size_t size_of(DType dtype) {
   return dtype == DType::float32 ? sizeof(float) : sizeof(double);
 }

@@ -42,6 +42,25 @@ inline Buffer buffer_of(std::span<std::int64_t> values) {
 
 using Bytes = std::vector<std::byte>;
 
+// Sums and maxima that are taken while the caller computes, one after the other. Every rank starts the same ones in the
+// same order. From the first start() to finish() the rank makes no other call to its communicators, and none to
+// progress() but advance(). What is under way when the queue goes is waited for, what is behind it is dropped.
+class AllReduceQueue {
+ public:
+  virtual ~AllReduceQueue() = default;
+  AllReduceQueue() = default;
+  AllReduceQueue(const AllReduceQueue&) = delete;
+  AllReduceQueue& operator=(const AllReduceQueue&) = delete;
+
+  // As Communicator::all_reduce, but returns at once: nobody may touch the buffer before finish(). Of device memory the
+  // collective waits for what its stream has in its queue now, and not for what enters it afterwards. On any thread.
+  // Throws what an earlier one threw.
+  virtual void start(Buffer buffer, ReduceOp op, std::string_view what) = 0;
+  // Returns when all that was started has ended; where it is device memory, when the streams wait for it. Throws what
+  // one of them threw.
+  virtual void finish() = 0;
+};
+
 // The ranks of one job. Each collective must be called by every rank, in the same order and with the same `what`, which
 // names the call in errors ("gradients", "evaluation logits"). Counts must agree except where said. Throws Error(peer)
 // on every rank that is left where another one died, gave no sign of progress for the timeout, or entered another call;
@@ -63,6 +82,8 @@ class Communicator {
   // In place. A sum of host memory is taken in the order of ranks, so its bits depend neither on how a buffer is split
   // into calls nor on the network; NCCL chooses an order of its own.
   virtual void all_reduce(Buffer buffer, ReduceOp op, std::string_view what) = 0;
+  // Not collective; outlived by the communicator. Here each collective has ended when start() returns.
+  virtual std::unique_ptr<AllReduceQueue> make_all_reduce_queue();
   // In place, from `root` to all.
   virtual void broadcast(std::span<std::byte> bytes, int root, std::string_view what) = 0;
   virtual void broadcast(Buffer buffer, int root, std::string_view what) = 0;

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "comm/blocking_call_guard.h"
+#include "comm/collective_thread.h"
 
 namespace bertdist {
 
@@ -134,11 +135,13 @@ void MpiCommunicator::wait(MPI_Request& request, Phase phase) {
     int done = 0;
     check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), *watch_);
     if (done != 0) break;
-    if (polls < kSpins) continue;
+    const bool computes = watch_->main_thread_computes();
+    if (polls < kSpins && !computes) continue;
     const bool is_long = watch_->look(members_);
-    // With more ranks than cores a spinning waiter would keep the peer it waits for off the processor. Where a peer
-    // works for long, its time matters more than when this rank goes on; a payload moves only while it is polled.
-    if (is_long && phase == Phase::arrival) {
+    // With more ranks than cores a spinning waiter would keep the peer it waits for off the processor. Where a peer, or
+    // this rank's main thread, works for long, its time matters more than when this rank goes on; a payload moves only
+    // while it is polled.
+    if (computes || (is_long && phase == Phase::arrival)) {
       std::this_thread::sleep_for(std::chrono::microseconds(100));
     } else {
       std::this_thread::yield();
@@ -268,6 +271,28 @@ void MpiCommunicator::all_reduce(Buffer buffer, ReduceOp op, std::string_view wh
                           .count = buffer.count,
                           .what = ShortText(what)});
   op == ReduceOp::sum ? sum_in_rank_order(buffer) : max_in_place(buffer);
+}
+
+namespace {
+
+class MpiAllReduces final : public AllReduceQueue {
+ public:
+  explicit MpiAllReduces(MpiCommunicator& communicator) : communicator_(communicator), thread_(communicator.watch()) {}
+
+  void start(Buffer buffer, ReduceOp op, std::string_view what) override {
+    thread_.push([this, buffer, op, name = std::string(what)] { communicator_.all_reduce(buffer, op, name); });
+  }
+  void finish() override { thread_.finish(); }
+
+ private:
+  MpiCommunicator& communicator_;
+  CollectiveThread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<AllReduceQueue> MpiCommunicator::make_all_reduce_queue() {
+  return std::make_unique<MpiAllReduces>(*this);
 }
 
 void MpiCommunicator::broadcast(std::span<std::byte> bytes, int root, std::string_view what) {

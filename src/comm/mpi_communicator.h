@@ -23,6 +23,7 @@ class MpiCommunicator final : public Communicator {
   std::string_view name() const override { return "MPI"; }
 
   void all_reduce(Buffer buffer, ReduceOp op, std::string_view what) override;
+  std::unique_ptr<AllReduceQueue> make_all_reduce_queue() override;
   void broadcast(std::span<std::byte> bytes, int root, std::string_view what) override;
   void broadcast(Buffer buffer, int root, std::string_view what) override;
   std::vector<Bytes> gather_to_root(std::span<const std::byte> bytes, int root, std::string_view what) override;

@@ -125,10 +125,20 @@ void PeerWatch::set_step(std::int64_t step) {
 void PeerWatch::advance() {
   const std::int64_t now = now_ns();
   my_slot().progress_ns.store(now, std::memory_order_relaxed);
-  if (std::this_thread::get_id() != main_thread_ || now - served_ns_ < kServeEvery) return;
+  if (std::this_thread::get_id() != collective_thread_ || now - served_ns_ < kServeEvery) return;
   served_ns_ = now;
   serve_messages();
   follow_verdict();
+}
+
+void PeerWatch::hand_over_collectives(std::thread::id thread) {
+  collective_thread_ = thread;
+  main_thread_computes_ = true;
+}
+
+void PeerWatch::take_back_collectives() {
+  collective_thread_ = main_thread_;
+  main_thread_computes_ = false;
 }
 
 void PeerWatch::enter_collective(std::uint64_t communicator, std::uint64_t sequence, const CollectiveSite& site) {

@@ -37,7 +37,7 @@ class PeerWatch final : public Progress {
   void set_step(std::int64_t step) override;
   void advance() override;
 
-  // Around each collective, on the main thread. `sequence` counts those of the communicator `communicator`.
+  // Around each collective, on the thread that runs them. `sequence` counts those of the communicator `communicator`.
   void enter_collective(std::uint64_t communicator, std::uint64_t sequence, const CollectiveSite& site);
   void leave_collective();
   // A part of the collective's payload has moved.
@@ -45,6 +45,13 @@ class PeerWatch final : public Progress {
   // To be called again and again by a rank that waits in a collective for `members`, ranks of the world. Throws
   // Error(peer) once one of them is missing. True where the wait has become a long one.
   bool look(std::span<const int> members);
+
+  // Another thread runs this rank's collectives while the main one computes, and calls MPI instead of it.
+  void hand_over_collectives(std::thread::id thread);
+  void main_thread_waits() { main_thread_computes_ = false; }  // for that thread to be done
+  void take_back_collectives();
+  // Whether the main thread computes meanwhile: time spent on waiting is then taken from it.
+  bool main_thread_computes() const { return main_thread_computes_; }
 
   // For a thread other than the main one, which calls it every few milliseconds as long as this rank's device waits in
   // a collective of `members` that all of them entered before `since_ns`: the main thread may be blocked by the device,
@@ -60,6 +67,8 @@ class PeerWatch final : public Progress {
     std::int64_t forgiven_ns = 0;  // this rank could not look, so perhaps the others could not work
   };
   DeviceWaitState wait_on_device(std::span<const int> members, std::int64_t since_ns, DeviceWait& wait);
+  // Throws Error(peer) where a rank is known to be missing; with an empty message where the user was told already.
+  void follow_verdict();
   // Whether a rank is known to be missing. On any thread.
   bool has_verdict() const { return board_->verdict().kind != Verdict::Kind::none; }
 
@@ -103,7 +112,6 @@ class PeerWatch final : public Progress {
   void answer(int asker);
   void take_answer(std::span<const std::byte> bytes);
   std::optional<Verdict> find_dead() const;
-  void follow_verdict();
   [[noreturn]] void give_up(const Verdict& verdict);
   void tell_of_sigterm(std::int64_t sigterm_ns);
   std::string describe(const Verdict& verdict) const;
@@ -123,6 +131,8 @@ class PeerWatch final : public Progress {
   std::map<int, bool> is_asked_;    // a question to it is on its way
 
   const std::thread::id main_thread_ = std::this_thread::get_id();
+  std::atomic<std::thread::id> collective_thread_{main_thread_};
+  std::atomic<bool> main_thread_computes_{false};
   RankStatus mine_;
   std::int64_t entered_ns_ = 0;  // the collective
   std::int64_t looked_ns_ = 0;

@@ -121,6 +121,8 @@ struct Config {
   std::string device = "auto";
   std::optional<std::int64_t> num_threads;  // a rank's; unset: its share of the host's cores
   double comm_timeout_s = 120;
+  double ddp_bucket_cap_mb = 25;  // MiB; 0: one bucket
+  bool overlap_grad_reduce = false;
 
   // Debug mode. A key x of the table [debug] is debug_x here; they are in force where `debug` is set.
   bool debug = false;

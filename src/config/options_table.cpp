@@ -263,6 +263,13 @@ Options machine_options() {
           {"comm_timeout_s", section, kReads,
            "Seconds without a sign of progress from a rank that others wait for, after which the job is ended."},
           &Config::comm_timeout_s, above(0)),
+      number_option(
+          {"ddp_bucket_cap_mb", section, kTrain,
+           "The ranks sum gradients in buckets of about so many MiB, the first one of 1 MiB; 0: all at once."},
+          &Config::ddp_bucket_cap_mb, at_least(0)),
+      flag_option({"overlap_grad_reduce", section, kTrain,
+                   "Sum a bucket as soon as backward has made its gradients, while it makes the others."},
+                  &Config::overlap_grad_reduce),
   };
 }
 

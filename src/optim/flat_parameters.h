@@ -38,6 +38,7 @@ class FlatParameters {
     std::int64_t numel;
   };
   const std::vector<Slice>& slices() const { return slices_; }
+  const std::vector<TrainableParameter>& parameters() const { return parameters_; }  // in the order of slices()
   // The part of a flat buffer of [num_elements] that belongs to one parameter, in the parameter's shape.
   static at::Tensor view(const at::Tensor& flat, const Slice& slice);
 

@@ -1,15 +1,29 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cstddef>
 #include <span>
+
+#include "comm/communicator.h"
 
 namespace bertdist {
 
 // The memory of a contiguous tensor on the CPU, which must outlive the span.
 inline std::span<std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.mutable_data_ptr()), static_cast<std::size_t>(tensor.nbytes())};
+}
+
+// The same of a contiguous float32 tensor, which may be on a device: with the stream that is the current one there.
+inline Buffer buffer_of(const at::Tensor& tensor) {
+  Buffer buffer{tensor.mutable_data_ptr(), static_cast<std::size_t>(tensor.numel()), DType::float32};
+  if (!tensor.is_cpu()) {
+    buffer.memory = Memory::device;
+    const c10::impl::VirtualGuardImpl device(tensor.device().type());
+    buffer.stream = device.getStream(tensor.device()).native_handle();
+  }
+  return buffer;
 }
 
 }  // namespace bertdist

@@ -52,6 +52,8 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
       global_batch_size_(global_batch_size(config, num_ranks_)),
       steps_per_epoch_(num_steps_per_epoch(train.size(), global_batch_size_)),
       parameters_(trainable_parameters(model)),
+      reducer_(parameters_, buffer_of(parameters_.reduced()), communicator,
+               {.ddp_bucket_cap_mb = config.ddp_bucket_cap_mb, .overlap_grad_reduce = config.overlap_grad_reduce}),
       optimizer_(parameters_, {.adam_beta1 = config.adam_beta1,
                                .adam_beta2 = config.adam_beta2,
                                .adam_epsilon = config.adam_epsilon,
@@ -128,11 +130,6 @@ TrainResult Trainer::finish() {
   return {.train_loss = train_loss, .train_runtime = runtime, .state = state_};
 }
 
-void Trainer::announce() const {
-  log_.info("{}, global batch {}: {} an epoch, {} in all", counted(train_.size(), "training row"), global_batch_size_,
-            counted(steps_per_epoch_, "step"), with_thousands_separators(state_.max_steps));
-}
-
 const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {
   if (epoch != planned_epoch_) {
     const TrainPlan::Options options{.seed = static_cast<std::uint64_t>(config_.seed),
@@ -203,7 +200,9 @@ Trainer::StepResult Trainer::data_parallel_step(std::int64_t step) {
   RankSum sum;
   for (const int rank : ranks) {
     double local_loss = 0;
-    for (const std::vector<std::int64_t>& batch : micro_batches(step, rank)) {
+    const std::vector<std::vector<std::int64_t>> batches = micro_batches(step, rank);
+    for (const std::vector<std::int64_t>& batch : batches) {
+      if (&batch == &batches.back()) reducer_.begin();
       local_loss += forward_backward(batch, global_count, step);
       rows.insert(rows.end(), batch.begin(), batch.end());
       communicator_.progress().advance();
@@ -214,7 +213,7 @@ Trainer::StepResult Trainer::data_parallel_step(std::int64_t step) {
   if (ranks.size() > 1) sum.finish(parameters_.reduced());
 
   num_ranks_to_stop = stop_.signal() ? 1 : 0;
-  communicator_.all_reduce(buffer_of(reduced), ReduceOp::sum, "gradients");
+  reducer_.finish();
   const StepResult result{.loss = loss,
                           .grad_norm = grad_norm(parameters_),
                           .learning_rate = schedule_.at(step),

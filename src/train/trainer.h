@@ -21,6 +21,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
 #include "train/forward.h"
+#include "train/gradient_reducer.h"
 #include "train/head_step.h"
 #include "train/rank_sum.h"
 #include "train/run_schedule.h"
@@ -127,6 +128,7 @@ class Trainer {
   std::int64_t steps_per_epoch_;
   LearningRateSchedule schedule_;
   FlatParameters parameters_;
+  GradientReducer reducer_;
   AdamW optimizer_;
   Forward train_forward_;
   std::optional<Forward> validation_forward_;

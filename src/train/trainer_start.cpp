@@ -123,6 +123,15 @@ void Trainer::find_best_checkpoint(const std::filesystem::path& resumed_from) {
   state_.best_model_checkpoint = found;
 }
 
+void Trainer::announce() const {
+  log_.info("{}, global batch {}: {} an epoch, {} in all", counted(train_.size(), "training row"), global_batch_size_,
+            counted(steps_per_epoch_, "step"), with_thousands_separators(state_.max_steps));
+  const std::size_t num_buckets = reducer_.buckets().size();
+  if (communicator_.world_size() == 1 || num_buckets == 1) return;
+  log_.info("gradients are summed in {} buckets{}", num_buckets,
+            config_.overlap_grad_reduce ? " while backward goes on" : "");
+}
+
 std::string Trainer::frozen_weights() const {
   ContentHash hash;
   for (const NamedParameter& parameter : model_.parameters()) {
@@ -138,6 +147,7 @@ void Trainer::check_ranks_agree() const {
   }
   require_same_on_all_ranks(communicator_, names, "the names and shapes of the trained parameters");
   require_same_on_all_ranks(communicator_, to_toml(config_), "the configuration");
+  require_same_on_all_ranks(communicator_, reducer_.order(), "the order of the gradients' buckets");
   require_same_on_all_ranks(communicator_, identity_.train_data, "the training data");
   ContentHash trained;
   trained.update(bytes_of(parameters_.values()));

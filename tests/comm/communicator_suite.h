@@ -161,6 +161,33 @@ TEST_P(CommunicatorTest, BucketsAndOneBufferGiveTheSameBits) {
   expect_equal_sums(buckets, whole);
 }
 
+TEST_P(CommunicatorTest, QueuedAllReducesAreThoseThatAreDoneAtOnce) {
+  if (!communicator_) return;
+  const std::unique_ptr<AllReduceQueue> queue = communicator_->make_all_reduce_queue();
+  for (int round = 0; round < 3; ++round) {
+    std::vector<float> at_once = random_values<float>(size(), rank() + 100 * round);
+    std::vector<float> queued = at_once;
+    std::vector<std::int64_t> largest{rank()};
+    all_reduce(buffer_of(std::span(at_once)), ReduceOp::sum);
+    with_memory(buffer_of(std::span(queued)), [&](Buffer there) {
+      const std::size_t half = there.count / 2;
+      Buffer second = there;
+      second.data = static_cast<float*>(there.data) + half;
+      second.count -= half;
+      there.count = half;
+      queue->start(second, ReduceOp::sum, "second half");
+      std::this_thread::sleep_for(std::chrono::milliseconds((rank() + round) % 3));
+      queue->start(there, ReduceOp::sum, "first half");
+      queue->start(buffer_of(std::span(largest)), ReduceOp::max, "largest");
+      communicator_->progress().advance();
+      queue->finish();
+    });
+    expect_equal_sums(queued, at_once);
+    EXPECT_EQ(largest[0], world_size() - 1);
+    communicator_->barrier("test");
+  }
+}
+
 TEST_P(CommunicatorTest, GathersUnevenPartsInTheOrderOfRanks) {
   if (!communicator_) return;
   // Rank 0 has nothing, and the last one the most.

@@ -92,6 +92,64 @@ TEST(CommunicatorErrors, AnotherOperationOrRootIsAnotherCall) {
   EXPECT_NE(error_of([&] { communicator.broadcast(std::as_writable_bytes(std::span(values)), root, "test"); }), "");
 }
 
+// Rank 0 starts others than the rest; whoever asks first, of start() and finish(), is told.
+TEST(CommunicatorErrors, QueuedCallsThatDifferAreNamedBeforeThePayloadMoves) {
+  MpiCommunicator communicator(MPI_COMM_WORLD, {});
+  if (communicator.world_size() == 1) return;
+  std::vector<float> values{1, 2, 3};
+  const std::unique_ptr<AllReduceQueue> queue = communicator.make_all_reduce_queue();
+  const std::string mine = communicator.rank() == 0 ? "gradient bucket 2 of 3" : "gradient bucket 1 of 3";
+  queue->start(buffer_of(std::span(values)), ReduceOp::sum, mine);
+  const std::string message = error_of([&] { queue->finish(); });
+  EXPECT_EQ(values, (std::vector<float>{1, 2, 3}));
+  EXPECT_NE(message.find("all_reduce of gradient bucket 2 of 3 (3 float32)"), message.npos) << message;
+  EXPECT_NE(message.find("all_reduce of gradient bucket 1 of 3 (3 float32)"), message.npos) << message;
+  EXPECT_EQ(error_of([&] { queue->start(buffer_of(std::span(values)), ReduceOp::sum, mine); }), message);
+}
+
+// What the last rank started and does not finish is waited for when the queue goes: it leaves no peer behind.
+TEST(CommunicatorErrors, AQueueThatGoesLeavesNoPeerInACollective) {
+  MpiCommunicator communicator(MPI_COMM_WORLD, {});
+  std::vector<float> values{1};
+  const std::unique_ptr<AllReduceQueue> queue = communicator.make_all_reduce_queue();
+  {
+    const std::unique_ptr<AllReduceQueue> short_lived = communicator.make_all_reduce_queue();
+    const bool is_last = communicator.rank() == communicator.world_size() - 1;
+    AllReduceQueue& mine = is_last ? *short_lived : *queue;
+    mine.start(buffer_of(std::span(values)), ReduceOp::sum, "test");
+    if (is_last) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    } else {
+      mine.finish();
+    }
+  }
+  communicator.barrier("test");
+  EXPECT_EQ(values[0], static_cast<float>(communicator.world_size()));
+}
+
+// The rank whose main thread does not come to its next bucket is the one that is missed, not those whose threads wait.
+TEST(CommunicatorErrors, ARankThatStartsNoFurtherBucketIsNamed) {
+  MpiCommunicator communicator(MPI_COMM_WORLD, {.timeout = std::chrono::duration<double>(0.5)});
+  if (communicator.world_size() == 1) return;
+  communicator.progress().set_step(7);
+  std::vector<float> values(10);
+  const std::unique_ptr<AllReduceQueue> queue = communicator.make_all_reduce_queue();
+  queue->start(buffer_of(std::span(values).first(5)), ReduceOp::sum, "gradient bucket 1 of 2");
+  if (communicator.rank() == 1) {
+    MPI_Barrier(MPI_COMM_WORLD);
+    return;
+  }
+  queue->start(buffer_of(std::span(values).subspan(5)), ReduceOp::sum, "gradient bucket 2 of 2");
+  const std::string message = error_of([&] { queue->finish(); });
+  for (const char* part :
+       {"step 7, all_reduce of gradient bucket 2 of 2 (5 float32): no sign of progress for 0.5 s from ",
+        "rank 1 (host ", "the work after all_reduce of gradient bucket 1 of 2 (5 float32)"}) {
+    EXPECT_NE(message.find(part), message.npos) << message;
+  }
+  EXPECT_EQ(message.find("rank 0"), message.npos) << message;
+  MPI_Barrier(MPI_COMM_WORLD);
+}
+
 TEST(CommunicatorErrors, APeerThatWorksOnIsWaitedFor) {
   MpiCommunicator communicator(MPI_COMM_WORLD, {.timeout = std::chrono::duration<double>(2)});
   if (communicator.rank() == 0) {

@@ -126,6 +126,55 @@ TEST_F(NcclTest, AnErrorOfNcclAbortsAndIsThrownByTheNextCall) {
   EXPECT_EQ(stand_in::num_aborts(), aborts + 1) << "once, not again by the destructor";
 }
 
+// The stream's later work neither holds up what was started before it nor sees a result before finish(): backward and
+// reduction overlap.
+TEST_F(NcclTest, QueuedAllReducesOverlapWithWhatTheStreamDoesMeanwhile) {
+  const auto communicator = make();
+  const TestStream stream;
+  const auto size = communicator->world_size();
+  std::vector<float> values(1000);
+  std::atomic<bool> may_begin{false};
+  std::atomic<bool> backward_may_end{false};
+  float seen_after_finish = 0;
+  stand_in::set_random_pauses(true);
+  const std::unique_ptr<AllReduceQueue> queue = communicator->make_all_reduce_queue();
+  stand_in::enqueue(stream, [&] {
+    may_begin.wait(false);
+    std::fill(values.begin(), values.end(), static_cast<float>(communicator->rank() + 1));
+  });
+  queue->start(on_device(values, stream), ReduceOp::sum, "gradient bucket 1 of 1");
+  stand_in::enqueue(stream, [&] { backward_may_end.wait(false); });
+  queue->finish();  // the host waits for no device
+  stand_in::enqueue(stream, [&] { seen_after_finish = values[999]; });
+  EXPECT_EQ(values[0], 0) << "it did not wait for what was in the stream before";
+  may_begin = true;
+  may_begin.notify_all();
+  communicator->synchronize("test");
+  EXPECT_EQ(values, std::vector<float>(1000, sum_of_ranks(size))) << "it waited for what came after it";
+  EXPECT_EQ(seen_after_finish, 0);
+  backward_may_end = true;
+  backward_may_end.notify_all();
+  cudaStreamSynchronize(stream);
+  EXPECT_EQ(seen_after_finish, sum_of_ranks(size));
+}
+
+TEST_F(NcclTest, AfterAFinishedQueueTheStreamWaitsForTheSums) {
+  const auto communicator = make();
+  const TestStream stream;
+  std::vector<float> values(1000, 1);
+  std::vector<float> result;
+  stand_in::set_random_pauses(true);
+  const std::unique_ptr<AllReduceQueue> queue = communicator->make_all_reduce_queue();
+  for (int round = 0; round < 20; ++round) {
+    stand_in::enqueue(stream, [&] { std::fill(values.begin(), values.end(), 1.0F); });
+    queue->start(on_device(values, stream), ReduceOp::sum, "test");
+    queue->finish();
+    stand_in::enqueue(stream, [&] { result = values; });
+    cudaStreamSynchronize(stream);
+    ASSERT_EQ(result, std::vector<float>(1000, static_cast<float>(communicator->world_size())));
+  }
+}
+
 // The collective was enqueued by all, but the last rank's device hangs, and its main thread does not come back.
 TEST_F(NcclTest, ARankWhoseDeviceHangsIsNamed) {
   if (world_size() < 3) return;

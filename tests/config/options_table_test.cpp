@@ -85,6 +85,8 @@ const std::map<std::string, std::string, std::less<>>& other_values() {
       {"device", "'cpu'"},
       {"num_threads", "2"},
       {"comm_timeout_s", "0.5"},
+      {"ddp_bucket_cap_mb", "12.5"},
+      {"overlap_grad_reduce", "true"},
       {"debug", "true"},
       {"debug.world_size", "3"}};
   return values;

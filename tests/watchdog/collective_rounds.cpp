@@ -31,6 +31,7 @@ class Tensor {
  public:
   explicit Tensor(std::size_t size) : values_(size, 1.0F) {}
   Buffer buffer() { return {values_.data(), values_.size(), DType::float32, Memory::device, stream_}; }
+  Buffer part(std::size_t index) { return {&values_[50'000 * index], 50'000, DType::float32, Memory::device, stream_}; }
   // By the communicator, or by a call to CUDA that knows of no peer.
   void wait(Communicator& communicator, int round) {
     round % 4 < 2 ? communicator.synchronize("loss") : check_cuda(cudaStreamSynchronize(stream_), "test");
@@ -49,6 +50,7 @@ class Tensor {
  public:
   explicit Tensor(std::size_t size) : values_(size, 1.0F) {}
   Buffer buffer() { return buffer_of(std::span(values_)); }
+  Buffer part(std::size_t index) { return buffer_of(std::span(values_).subspan(50'000 * index, 50'000)); }
   void wait(Communicator&, int) {}
 
  private:
@@ -65,7 +67,16 @@ struct Plan {
 // run_job takes a function without arguments of its own.
 Plan plan;
 
-void run_round(Communicator& communicator, Communicator& part, int round, Tensor& gradients,
+// As in backward, which computes while it starts them.
+void reduce_in_buckets(AllReduceQueue& queue, Tensor& gradients) {
+  for (const std::size_t bucket : {2, 1, 0}) {
+    queue.start(gradients.part(bucket), ReduceOp::sum, "gradient bucket " + std::to_string(3 - bucket) + " of 3");
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  queue.finish();
+}
+
+void run_round(Communicator& communicator, AllReduceQueue& queue, Communicator& part, int round, Tensor& gradients,
                std::span<const std::byte> bytes) {
   communicator.progress().set_step(round);
   communicator.progress().enter("forward and backward");
@@ -73,8 +84,10 @@ void run_round(Communicator& communicator, Communicator& part, int round, Tensor
   if (communicator.rank() == plan.wrong_rank && round == plan.wrong_round) communicator.barrier("a wrong turn");
   switch (round % 6) {
     case 0:
-    case 1:
       communicator.all_reduce(gradients.buffer(), ReduceOp::sum, "gradients");
+      break;
+    case 1:
+      reduce_in_buckets(queue, gradients);
       break;
     case 2:
       communicator.broadcast(gradients.buffer(), 0, "parameters");
@@ -94,10 +107,13 @@ void run_round(Communicator& communicator, Communicator& part, int round, Tensor
 
 void run_rounds(const Job& job) {
   const std::unique_ptr<Communicator> part = job.communicator.split(job.communicator.rank() % 2, "parts");
+  const std::unique_ptr<AllReduceQueue> queue = job.communicator.make_all_reduce_queue();
   Tensor gradients(150'000);
   const std::vector<std::byte> bytes(600'000);
   if (job.communicator.rank() == 0) std::fprintf(stderr, "running\n");
-  for (int round = 1; round <= plan.rounds; ++round) run_round(job.communicator, *part, round, gradients, bytes);
+  for (int round = 1; round <= plan.rounds; ++round) {
+    run_round(job.communicator, *queue, *part, round, gradients, bytes);
+  }
 }
 
 }  // namespace

@@ -27,13 +27,15 @@ from reference.program import ENVIRONMENT, command, make_rows, save_bert, write_
 TIMEOUT = 2.0  # comm_timeout_s
 PATIENCE = 90  # seconds after which a job counts as hung; TIMEOUT + 5 is what it should take
 PEER, KILLED = 10, 137  # exit codes
+TRAININGS = {"train": {}, "overlap": {"ddp_bucket_cap_mb": 0.01, "overlap_grad_reduce": True}}
 AGENT = Path(__file__).with_name("here_instead_of_ssh")
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
     kind: str  # stop, kill, wrong
-    program: str  # collective_rounds and nccl_rounds: tests/watchdog/collective_rounds.cpp; train: bertdist train
+    program: str  # collective_rounds and nccl_rounds: tests/watchdog/collective_rounds.cpp; train: bertdist train;
+    # overlap: the same with gradients in buckets that are summed while backward goes on
     ranks: int
     victim: int
     delay: float  # seconds after the job has started to run
@@ -58,14 +60,16 @@ def draw(generator, kind, program, ranks, hosts=1):
 
 
 def plan(count, seed):
-    """A quarter of the faults in real trainings, the rest shared by the three kinds; 2, 3 and 8 ranks in turn."""
+    """A quarter of the faults in real trainings, half of which overlap, the rest shared by the three kinds; 2, 3 and 8 ranks
+    in turn."""
     generator = random.Random(seed)
     faults = []
     for index in range(count):
-        program = "train" if index % 4 == 0 else "collective_rounds"
-        kinds = ("stop", "kill") if program == "train" else ("stop", "kill", "wrong")
-        faults.append(draw(generator, kinds[index // 4 % len(kinds)] if program == "train" else kinds[index % 4 - 1], program,
-                           (2, 3, 8)[index % 3]))
+        if index % 4 == 0:
+            program, kind = ("train", "overlap")[index // 8 % 2], ("stop", "kill")[index // 4 % 2]
+        else:
+            program, kind = "collective_rounds", ("stop", "kill", "wrong")[index % 4 - 1]
+        faults.append(draw(generator, kind, program, (2, 3, 8)[index % 3]))
     return faults
 
 
@@ -92,7 +96,7 @@ class Bench:
             hosts = ",".join(f"host{number}:{each}" for number in range(fault.hosts))
             # Two daemons on this machine, which share neither memory nor a session folder.
             launcher += ["--mca", "plm", "rsh", "--mca", "plm_rsh_agent", AGENT, "--mca", "btl", "self,tcp", "--host", hosts]
-        if fault.program != "train":
+        if fault.program not in TRAININGS:
             program = [Path(os.environ["BERTDIST"]).with_name(fault.program), TIMEOUT, 1_000_000]
             if fault.kind == "wrong":
                 program += [fault.victim, fault.wrong_round]
@@ -101,7 +105,7 @@ class Bench:
                               train_file=self.folder / "train.csv", validation_file=self.folder / "validation.csv",
                               token_cache_dir=f"{output_dir}-cache", per_device_train_batch_size=2, num_train_epochs=10_000,
                               eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, comm_timeout_s=TIMEOUT,
-                              load_best_model_at_end=False)
+                              load_best_model_at_end=False, **TRAININGS[fault.program])
         return [str(part) for part in launcher + program]
 
     def inject(self, fault):
@@ -225,7 +229,7 @@ def complaints(fault, outcome, output_dir):
             right = {str(each) for each in range(fault.ranks)}
         if named != right:
             found.append(f"rank {rank} named {sorted(named)}")
-    if fault.program == "train" and (broken := half_written(output_dir)):
+    if fault.program in TRAININGS and (broken := half_written(output_dir)):
         found.append(f"half written: {broken}")
     return found
 

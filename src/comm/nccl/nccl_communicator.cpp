@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
+#include "comm/collective_thread.h"
 
 namespace bertdist {
 
@@ -133,28 +135,94 @@ void NcclCommunicator::enqueue(const Buffer& buffer, const CollectiveSite& site,
     auto* const user = static_cast<cudaStream_t>(buffer.stream);
     const std::string what = site.to_string();
     check_cuda(cudaEventRecord(ready_, user), what);
-    check_cuda(cudaStreamWaitEvent(stream_, ready_, 0), what);
-    settle(call(), look, what);
-    cudaEvent_t done = take_event();
-    check_cuda(cudaEventRecord(done, stream_), what);
-    check_cuda(cudaStreamWaitEvent(user, done, 0), what);
-    const std::lock_guard pending_lock(pending_mutex_);
-    pending_.push_back({done, now_ns(), what});
+    check_cuda(cudaStreamWaitEvent(user, begin_after(ready_, what, look, call), 0), what);
   });
+}
+
+// Returns the event that the call's work ends with.
+cudaEvent_t NcclCommunicator::begin_after(cudaEvent_t ready, std::string_view what, const Look& look,
+                                          const std::function<ncclResult_t()>& call) {
+  check_cuda(cudaStreamWaitEvent(stream_, ready, 0), what);
+  settle(call(), look, what);
+  cudaEvent_t done = take_event();
+  check_cuda(cudaEventRecord(done, stream_), what);
+  const std::lock_guard lock(pending_mutex_);
+  pending_.push_back({done, now_ns(), std::string(what)});
+  return done;
+}
+
+CollectiveSite NcclCommunicator::all_reduce_site(const Buffer& buffer, ReduceOp op, std::string_view what) const {
+  return {.call = CollectiveCall::all_reduce,
+          .dtype = buffer.dtype,
+          .op = op,
+          .count = buffer.count,
+          .memory = Memory::device,
+          .what = ShortText(what)};
+}
+
+ncclResult_t NcclCommunicator::begin_all_reduce(const Buffer& buffer, ReduceOp op) {
+  return ncclAllReduce(buffer.data, buffer.data, buffer.count, nccl_type(buffer.dtype), nccl_op(op), comm_, stream_);
 }
 
 void NcclCommunicator::all_reduce(Buffer buffer, ReduceOp op, std::string_view what) {
   require_sound();
   if (buffer.memory == Memory::host) return control_->all_reduce(buffer, op, what);
-  const CollectiveSite site{.call = CollectiveCall::all_reduce,
-                            .dtype = buffer.dtype,
-                            .op = op,
-                            .count = buffer.count,
-                            .memory = Memory::device,
-                            .what = ShortText(what)};
-  enqueue(buffer, site, [&] {
-    return ncclAllReduce(buffer.data, buffer.data, buffer.count, nccl_type(buffer.dtype), nccl_op(op), comm_, stream_);
-  });
+  enqueue(buffer, all_reduce_site(buffer, op, what), [&] { return begin_all_reduce(buffer, op); });
+}
+
+// The peers' arrival is waited for on a thread of its own, so that neither the main thread nor autograd's, which feed
+// the device, stand still. The event of the buffer's stream is recorded before.
+class NcclCommunicator::Queue final : public AllReduceQueue {
+ public:
+  explicit Queue(NcclCommunicator& communicator)
+      : communicator_(communicator), thread_(communicator.control_->watch()) {
+    check_cuda(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "making an event");
+  }
+  ~Queue() override { cudaEventDestroy(done_); }
+
+  void start(Buffer buffer, ReduceOp op, std::string_view what) override {
+    cudaEvent_t ready = nullptr;
+    if (buffer.memory == Memory::device) {
+      auto* const user = static_cast<cudaStream_t>(buffer.stream);
+      ready = communicator_.take_event();
+      check_cuda(cudaEventRecord(ready, user), what);
+      streams_.insert(user);
+    }
+    thread_.push([this, buffer, op, ready, name = std::string(what)] { run(buffer, op, ready, name); });
+  }
+
+  void finish() override {
+    thread_.finish();
+    if (streams_.empty()) return;
+    check_cuda(cudaEventRecord(done_, communicator_.stream_), "the end of all_reduces");
+    for (cudaStream_t stream : streams_) check_cuda(cudaStreamWaitEvent(stream, done_, 0), "the end of all_reduces");
+    streams_.clear();
+  }
+
+ private:
+  void run(const Buffer& buffer, ReduceOp op, cudaEvent_t ready, std::string_view what) {
+    if (ready == nullptr) return communicator_.all_reduce(buffer, op, what);
+    check_cuda(cudaSetDevice(communicator_.device_.index), what);
+    communicator_.require_sound();
+    const CollectiveSite site = communicator_.all_reduce_site(buffer, op, what);
+    communicator_.control_->run_collective(site, [&](const Look& look) {
+      if (buffer.count == 0) return;
+      const std::lock_guard lock(communicator_.nccl_mutex_);
+      communicator_.require_sound();
+      communicator_.begin_after(ready, site.to_string(), look,
+                                [&] { return communicator_.begin_all_reduce(buffer, op); });
+    });
+    communicator_.give_back_event(ready);
+  }
+
+  NcclCommunicator& communicator_;
+  cudaEvent_t done_ = nullptr;
+  std::set<cudaStream_t> streams_;  // of what was started
+  CollectiveThread thread_;         // stopped first
+};
+
+std::unique_ptr<AllReduceQueue> NcclCommunicator::make_all_reduce_queue() {
+  return std::make_unique<Queue>(*this);
 }
 
 void NcclCommunicator::broadcast(Buffer buffer, int root, std::string_view what) {
@@ -220,6 +288,11 @@ cudaEvent_t NcclCommunicator::take_event() {
   cudaEvent_t event = nullptr;
   check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
   return event;
+}
+
+void NcclCommunicator::give_back_event(cudaEvent_t event) {
+  const std::lock_guard lock(pending_mutex_);
+  free_events_.push_back(event);
 }
 
 bool NcclCommunicator::has_pending() {

@@ -41,6 +41,7 @@ class NcclCommunicator final : public Communicator {
   std::string_view name() const override { return "MPI and NCCL"; }
 
   void all_reduce(Buffer buffer, ReduceOp op, std::string_view what) override;
+  std::unique_ptr<AllReduceQueue> make_all_reduce_queue() override;
   void broadcast(std::span<std::byte> bytes, int root, std::string_view what) override;
   void broadcast(Buffer buffer, int root, std::string_view what) override;
   std::vector<Bytes> gather_to_root(std::span<const std::byte> bytes, int root, std::string_view what) override;
@@ -63,13 +64,19 @@ class NcclCommunicator final : public Communicator {
     std::string what;
   };
   using Look = MpiCommunicator::Look;
+  class Queue;
 
   void require_devices_of_their_own();
   void connect();
   void enqueue(const Buffer& buffer, const CollectiveSite& site, const std::function<ncclResult_t()>& call);
+  CollectiveSite all_reduce_site(const Buffer& buffer, ReduceOp op, std::string_view what) const;
+  ncclResult_t begin_all_reduce(const Buffer& buffer, ReduceOp op);
+  cudaEvent_t begin_after(cudaEvent_t ready, std::string_view what, const Look& look,
+                          const std::function<ncclResult_t()>& call);
   void settle(ncclResult_t result, const Look& look, std::string_view what);
   void require_sound();
   cudaEvent_t take_event();
+  void give_back_event(cudaEvent_t event);
   void retire_finished();
   bool has_pending();
   void watch(const std::stop_token& stop);
@@ -81,7 +88,7 @@ class NcclCommunicator final : public Communicator {
   CudaDevice device_;
   std::vector<std::string> topology_;
   cudaStream_t stream_ = nullptr;
-  cudaEvent_t ready_ = nullptr;  // what the buffer's stream had in its queue
+  cudaEvent_t ready_ = nullptr;  // what the buffer's stream had in its queue; on the thread that runs collectives
 
   std::timed_mutex nccl_mutex_;  // of comm_: NCCL takes one call of a communicator at a time
   ncclComm_t comm_ = nullptr;
