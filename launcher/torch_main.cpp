@@ -1,12 +1,14 @@
 #include "base/error.h"
 #include "commands.h"
+#include "device_world.h"
 #include "torch_setup.h"
 
 int main(int argc, char** argv) {
   using namespace bertdist;
   return run_program(argc, argv, [](const Request& request) {
     const auto run = [&](const std::function<void(const Job&)>& command) {
-      return run_job(request, [&](const Job& job) { without_trace([&] { command(job); }); });
+      return run_job(
+          request, [&](const Job& job) { without_trace([&] { command(job); }); }, world_on_device_of(request.config));
     };
     switch (request.command) {
       case Command::train:

@@ -126,6 +126,7 @@ class MpiSession {
 
   // All ranks, outlived by the session.
   std::unique_ptr<Communicator> world(const CommunicatorOptions& options) const;
+  bool connects_ranks() const { return initialized_; }  // by MPI
 
  private:
   bool initialized_ = false;

@@ -12,20 +12,18 @@
 #include <thread>
 #include <vector>
 
+#include "device_world.h"
 #include "job.h"
 
 #ifdef BERTDIST_NCCL_STAND_IN
 #include "comm/device_memory.h"
-#include "comm/nccl/nccl_communicator.h"
 #endif
 
 namespace bertdist {
 namespace {
 
 #ifdef BERTDIST_NCCL_STAND_IN
-std::unique_ptr<Communicator> make_world(const MpiSession&, const CommunicatorOptions& options) {
-  return NcclCommunicator::of_world(MPI_COMM_WORLD, options);
-}
+constexpr const char* kDevice = "cuda";
 
 class Tensor {
  public:
@@ -42,9 +40,7 @@ class Tensor {
   TestStream stream_;
 };
 #else
-std::unique_ptr<Communicator> make_world(const MpiSession& session, const CommunicatorOptions& options) {
-  return session.world(options);
-}
+constexpr const char* kDevice = "cpu";
 
 class Tensor {
  public:
@@ -128,5 +124,6 @@ int main(int argc, char** argv) {
     bertdist::plan.wrong_rank = std::atoi(argv[3]);
     bertdist::plan.wrong_round = std::atoi(argv[4]);
   }
-  return bertdist::run_job(request, bertdist::run_rounds, bertdist::make_world);
+  request.config.device = bertdist::kDevice;
+  return bertdist::run_job(request, bertdist::run_rounds, bertdist::world_on_device_of(request.config));
 }

@@ -1,8 +1,12 @@
 """Ranks that are stopped, killed or led astray: the others never hang, and each of them names the right one."""
 
+import os
 import random
+import subprocess
+from pathlib import Path
 
 import pytest
+from reference.program import ENVIRONMENT
 from watchdog import faults
 
 
@@ -38,3 +42,14 @@ def test_faults_over_nccl(bench):
     planned = [faults.draw(generator, kind, "nccl_rounds", ranks)
                for ranks in (2, 3, 8) for kind in ("stop", "kill", "wrong")]
     require_answered(faults.run_all(planned, bench, jobs=3, report=lambda *_: None))
+
+
+# Without a launcher, as one rank, and as several: each takes a GPU, of the stand-in, and says which.
+@pytest.mark.parametrize("ranks", [0, 1, 3])
+def test_a_job_on_gpus_without_faults(ranks):
+    program = Path(os.environ["BERTDIST"]).with_name("nccl_rounds")
+    launcher = [os.environ["MPIRUN"], "-np", str(ranks)] if ranks else []
+    result = subprocess.run([*launcher, program, "30", "25"], env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    for rank in range(ranks):
+        assert f"rank {rank} on {rank} Stand-in GPU" in result.stdout + result.stderr
