@@ -54,6 +54,17 @@ fs::path temporary_name(const fs::path& target) {
   return parent_of(target) / fmt::format(".{}.{}.tmp", target.filename().string(), ::getpid());
 }
 
+// Failures are told of `target`.
+void write_content(const fs::path& path, const fs::path& target, std::string_view content) {
+  const FileDescriptor out(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  if (!out.is_open()) fail("create", target, errno);
+  while (!content.empty()) {
+    const ssize_t written = ::write(out.get(), content.data(), content.size());
+    if (written < 0 && errno != EINTR) fail("write", target, errno);
+    if (written > 0) content.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
 void rename_durably(const fs::path& from, const fs::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) fail("rename to", to, errno);
   fsync_path(parent_of(to));
@@ -81,17 +92,13 @@ void make_directories(const fs::path& path) {
   if (error) fail("create folder", path, error.value());
 }
 
+void write_file(const fs::path& path, std::string_view content) {
+  write_content(path, path, content);
+}
+
 void write_file_atomically(const fs::path& target, std::string_view content) {
   AtomicFile file(target);
-  {
-    const FileDescriptor out(file.temporary_path(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    if (!out.is_open()) fail("create", target, errno);
-    while (!content.empty()) {
-      const ssize_t written = ::write(out.get(), content.data(), content.size());
-      if (written < 0 && errno != EINTR) fail("write", target, errno);
-      if (written > 0) content.remove_prefix(static_cast<std::size_t>(written));
-    }
-  }
+  write_content(file.temporary_path(), target, content);
   file.commit();
 }
 

@@ -10,6 +10,8 @@ namespace bertdist {
 // under a temporary name beside the target, fsynced, renamed. Every failure is an Error(output).
 
 void write_file_atomically(const std::filesystem::path& target, std::string_view content);
+// Neither fsynced nor renamed: for files in the folder of an AtomicDirectory, whose commit() sees to that for all.
+void write_file(const std::filesystem::path& path, std::string_view content);
 
 // A temporary path beside `target` for a writer of its own (HDF5, a stream); commit() puts it in the target's place.
 // Without commit() the destructor removes it.

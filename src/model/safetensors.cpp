@@ -205,6 +205,13 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
 
 void save_safetensors(const fs::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                       Progress* progress) {
+  AtomicFile file(path);
+  write_safetensors(file.temporary_path(), tensors, progress);
+  file.commit();
+}
+
+void write_safetensors(const fs::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                       Progress* progress) {
   std::map<std::string, at::Tensor> sorted;
   for (const auto& [name, tensor] : tensors) {
     sorted.emplace(name, tensor.detach().to(at::kCPU, at::kFloat).contiguous());
@@ -220,8 +227,7 @@ void save_safetensors(const fs::path& path, const std::vector<std::pair<std::str
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data is aligned for readers that map the file
   const std::uint64_t header_size = text.size();
 
-  AtomicFile file(path);
-  std::ofstream out(file.temporary_path(), std::ios::binary);
+  std::ofstream out(path, std::ios::binary);
   out.write(reinterpret_cast<const char*>(&header_size), sizeof(header_size));
   out.write(text.data(), static_cast<std::streamsize>(text.size()));
   for (const auto& [name, tensor] : sorted) {
@@ -233,7 +239,6 @@ void save_safetensors(const fs::path& path, const std::vector<std::pair<std::str
     throw Error(ExitCode::output, fmt::format("cannot write '{}': {}", path.string(), std::strerror(errno)),
                 "check that the folder exists, that you may write there and that the disk is not full");
   }
-  file.commit();
 }
 
 }  // namespace bertdist

@@ -57,5 +57,8 @@ class SafetensorsFile {
 // `progress` may be null where no other rank waits.
 void save_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                       Progress* progress = nullptr);
+// The same into the folder of an AtomicDirectory, whose commit() makes it whole.
+void write_safetensors(const std::filesystem::path& path,
+                       const std::vector<std::pair<std::string, at::Tensor>>& tensors, Progress* progress = nullptr);
 
 }  // namespace bertdist

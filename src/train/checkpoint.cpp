@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
-#include <set>
+#include <map>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -84,14 +84,14 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
   }
 }
 
-void save_optimizer(const fs::path& folder, const AdamW& optimizer, const FlatParameters& parameters,
+void save_optimizer(const fs::path& folder, const TrainingSnapshot& snapshot, const FlatParameters& parameters,
                     Progress* progress) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const FlatParameters::Slice& slice : parameters.slices()) {
-    tensors.emplace_back("exp_avg." + slice.name, FlatParameters::view(optimizer.exp_avg(), slice));
-    tensors.emplace_back("exp_avg_sq." + slice.name, FlatParameters::view(optimizer.exp_avg_sq(), slice));
+    tensors.emplace_back("exp_avg." + slice.name, FlatParameters::view(snapshot.exp_avg, slice));
+    tensors.emplace_back("exp_avg_sq." + slice.name, FlatParameters::view(snapshot.exp_avg_sq, slice));
   }
-  save_safetensors(folder / kOptimizerFile, tensors, progress);
+  write_safetensors(folder / kOptimizerFile, tensors, progress);
 }
 
 void save_flat(const fs::path& path, const at::Tensor& flat, const FlatParameters& parameters, Progress* progress) {
@@ -99,7 +99,11 @@ void save_flat(const fs::path& path, const at::Tensor& flat, const FlatParameter
   for (const FlatParameters::Slice& slice : parameters.slices()) {
     tensors.emplace_back(slice.name, FlatParameters::view(flat, slice));
   }
-  save_safetensors(path, tensors, progress);
+  write_safetensors(path, tensors, progress);
+}
+
+at::Tensor host_copy(const at::Tensor& tensor) {
+  return tensor.detach().to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true);
 }
 
 void remove_entry(const fs::path& path) {
@@ -124,6 +128,15 @@ void load_slice(const SafetensorsFile& file, const std::string& name, const at::
 
 }  // namespace
 
+TrainingSnapshot::TrainingSnapshot(const FlatParameters& parameters, const AdamW& optimizer, const at::Tensor& best,
+                                   TrainerState state_now, RunIdentity identity_now)
+    : values(host_copy(parameters.values())),
+      exp_avg(host_copy(optimizer.exp_avg())),
+      exp_avg_sq(host_copy(optimizer.exp_avg_sq())),
+      best_values(best.defined() ? host_copy(best) : at::Tensor()),
+      state(std::move(state_now)),
+      identity(std::move(identity_now)) {}
+
 CheckpointStore::CheckpointStore(fs::path output_dir, fs::path tokenizer_folder, std::string config_toml)
     : output_dir_(std::move(output_dir)),
       tokenizer_folder_(std::move(tokenizer_folder)),
@@ -133,21 +146,23 @@ fs::path CheckpointStore::path_of(std::int64_t step) const {
   return output_dir_ / fmt::format("{}{}", kCheckpointPrefix, step);
 }
 
-void CheckpointStore::save(const BertForSequenceClassification& model, const AdamW& optimizer,
-                           const FlatParameters& parameters, const TrainerState& state, const RunIdentity& identity,
-                           const at::Tensor& best_values, Progress* progress) const {
-  AtomicDirectory directory(path_of(state.global_step));
+void CheckpointStore::save(const BertForSequenceClassification& model, const FlatParameters& parameters,
+                           const TrainingSnapshot& snapshot, Progress* progress) const {
+  const c10::NoGradGuard no_grad;
+  AtomicDirectory directory(path_of(snapshot.state.global_step));
   const fs::path& folder = directory.temporary_path();
-  std::set<std::string> trained;
-  for (const FlatParameters::Slice& slice : parameters.slices()) trained.insert(slice.name);
-  save_checkpoint_weights(model, trained, folder, newest_on_top_of(identity.frozen_weights), progress);
+  std::map<std::string, at::Tensor> trained;
+  for (const FlatParameters::Slice& slice : parameters.slices()) {
+    trained.emplace(slice.name, FlatParameters::view(snapshot.values, slice));
+  }
+  save_checkpoint_weights(model, trained, folder, newest_on_top_of(snapshot.identity.frozen_weights), progress);
   copy_tokenizer(tokenizer_folder_, folder);
   name_max_length(folder, model.config().max_position_embeddings);
-  save_optimizer(folder, optimizer, parameters, progress);
-  if (best_values.defined()) save_flat(folder / kBestValuesFile, best_values, parameters, progress);
-  write_file_atomically(folder / kTrainerStateFile, state.to_json().dump(2) + "\n");
-  write_file_atomically(folder / kRunIdentityFile, identity.to_json().dump(2) + "\n");
-  write_file_atomically(folder / kConfigFile, config_toml_);
+  save_optimizer(folder, snapshot, parameters, progress);
+  if (snapshot.best_values.defined()) save_flat(folder / kBestValuesFile, snapshot.best_values, parameters, progress);
+  write_file(folder / kTrainerStateFile, snapshot.state.to_json().dump(2) + "\n");
+  write_file(folder / kRunIdentityFile, snapshot.identity.to_json().dump(2) + "\n");
+  write_file(folder / kConfigFile, config_toml_);
   directory.commit();
 }
 

@@ -16,6 +16,21 @@
 
 namespace bertdist {
 
+// What a checkpoint holds besides frozen weights: a copy in host memory, which training leaves as it is.
+struct TrainingSnapshot {
+  // Of FlatParameters and AdamW as they are now; `best_values`, the best weights so far that no checkpoint of their own
+  // has, may be undefined.
+  TrainingSnapshot(const FlatParameters& parameters, const AdamW& optimizer, const at::Tensor& best_values,
+                   TrainerState state, RunIdentity identity);
+
+  at::Tensor values;  // float32 [num_elements], as are the others
+  at::Tensor exp_avg;
+  at::Tensor exp_avg_sq;
+  at::Tensor best_values;
+  TrainerState state;
+  RunIdentity identity;
+};
+
 // The folders of a run on disk, all written by rank 0 alone. A checkpoint is a Hugging Face model folder and, beside
 // it, optimizer.safetensors, trainer_state.json, run_identity.json and config.toml; it appears whole, under its final
 // name, or not at all.
@@ -27,12 +42,11 @@ class CheckpointStore {
   const std::filesystem::path& output_dir() const { return output_dir_; }
   std::filesystem::path path_of(std::int64_t step) const;  // output_dir/checkpoint-<step>
 
-  // Frozen weights are shared with the checkpoints that the folder already holds. `best_values`, the best weights so
-  // far that no checkpoint of their own has, are float32 [num_elements] of `parameters`, or undefined. `progress` may
-  // be null where no other rank waits.
-  void save(const BertForSequenceClassification& model, const AdamW& optimizer, const FlatParameters& parameters,
-            const TrainerState& state, const RunIdentity& identity, const at::Tensor& best_values = {},
-            Progress* progress = nullptr) const;
+  // Of the model the frozen weights are read, which are shared with the checkpoints that the folder already holds, and
+  // of `parameters` the names and shapes: on any thread, while others train. `progress` may be null where no other rank
+  // waits.
+  void save(const BertForSequenceClassification& model, const FlatParameters& parameters,
+            const TrainingSnapshot& snapshot, Progress* progress = nullptr) const;
   // The model and the run's history, without what resuming needs, into output_dir itself.
   void save_final_model(const BertForSequenceClassification& model, const TrainerState& state,
                         Progress* progress = nullptr) const;

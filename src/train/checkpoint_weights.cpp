@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kWholeModel = "model.safetensors";
 constexpr const char* kFrozenShard = "model-00001-of-00002.safetensors";
 constexpr const char* kTrainedShard = "model-00002-of-00002.safetensors";
 
@@ -42,35 +43,38 @@ bool link_file(const fs::path& existing, const fs::path& link) {
 
 }  // namespace
 
-void save_checkpoint_weights(const BertForSequenceClassification& model, const std::set<std::string>& trained,
-                             const fs::path& folder, const fs::path& earlier, Progress* progress) {
-  if (trained.size() == model.parameters().size()) {
-    model.save_pretrained(folder, progress);
-    return;
-  }
+void save_checkpoint_weights(const BertForSequenceClassification& model,
+                             const std::map<std::string, at::Tensor>& trained, const fs::path& folder,
+                             const fs::path& earlier, Progress* progress) {
+  model.save_config(folder);
   NamedTensors frozen_tensors;
   NamedTensors trained_tensors;
   nlohmann::ordered_json weight_map;
   std::size_t total_size = 0;  // bytes
   for (const NamedParameter& parameter : model.parameters()) {
-    const bool is_trained = trained.contains(parameter.name);
-    (is_trained ? trained_tensors : frozen_tensors).emplace_back(parameter.name, parameter.tensor);
+    const auto found = trained.find(parameter.name);
+    const bool is_trained = found != trained.end();
+    (is_trained ? trained_tensors : frozen_tensors)
+        .emplace_back(parameter.name, is_trained ? found->second : parameter.tensor);
     weight_map[parameter.name] = is_trained ? kTrainedShard : kFrozenShard;
     total_size += parameter.tensor.nbytes();
   }
-  model.save_config(folder);
+  if (frozen_tensors.empty()) {
+    write_safetensors(folder / kWholeModel, trained_tensors, progress);
+    return;
+  }
   const fs::path earlier_shard = earlier / kFrozenShard;
   if (!holds(earlier_shard, frozen_tensors) || !link_file(earlier_shard, folder / kFrozenShard)) {
-    save_safetensors(folder / kFrozenShard, frozen_tensors, progress);
+    write_safetensors(folder / kFrozenShard, frozen_tensors, progress);
   }
-  save_safetensors(folder / kTrainedShard, trained_tensors, progress);
+  write_safetensors(folder / kTrainedShard, trained_tensors, progress);
   const nlohmann::ordered_json index = {{"metadata", {{"total_size", total_size}}}, {"weight_map", weight_map}};
-  write_file_atomically(folder / "model.safetensors.index.json", index.dump(2) + "\n");
+  write_file(folder / "model.safetensors.index.json", index.dump(2) + "\n");
 }
 
 fs::path trained_weights_file(const fs::path& checkpoint) {
   const fs::path shard = checkpoint / kTrainedShard;
-  return fs::exists(shard) ? shard : checkpoint / "model.safetensors";
+  return fs::exists(shard) ? shard : checkpoint / kWholeModel;
 }
 
 }  // namespace bertdist

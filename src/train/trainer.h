@@ -19,6 +19,7 @@
 #include "report/run_log.h"
 #include "report/table.h"
 #include "train/checkpoint.h"
+#include "train/checkpoint_writer.h"
 #include "train/evaluator.h"
 #include "train/forward.h"
 #include "train/gradient_reducer.h"
@@ -149,6 +150,7 @@ class Trainer {
   std::int64_t first_step_ = 0;  // done before, by the run that this one resumes
   std::int64_t first_tokens_ = 0;
   std::int64_t num_rows_trained_ = 0;  // by this process, each row once an epoch
+  CheckpointWriter checkpoint_writer_{checkpoints_, model_, parameters_, communicator_.progress()};  // rank 0's
 };
 
 // The value of a metric by its name in Config::metric_for_best_model; nothing where it is undefined.

@@ -80,15 +80,14 @@ void Trainer::print_evaluation(const Evaluation& evaluation) {
 
 void Trainer::save_checkpoint() {
   if (communicator_.rank() != 0) return;
-  communicator_.progress().enter(fmt::format("writing checkpoint-{}", state_.global_step));
-  checkpoints_.save(model_, optimizer_, parameters_, state_, identity_, best_values_, &communicator_.progress());
-  const auto limit = role_ == TrainerRole::trial ? std::optional<std::int64_t>(1) : config_.save_total_limit;
-  if (limit) checkpoints_.rotate(*limit, state_.best_model_checkpoint);
+  checkpoint_writer_.start(TrainingSnapshot(parameters_, optimizer_, best_values_, state_, identity_),
+                           role_ == TrainerRole::trial ? std::optional<std::int64_t>(1) : config_.save_total_limit);
 }
 
 void Trainer::stop_with_checkpoint() {
   const bool is_saved = role_ == TrainerRole::run && length().is_save_due(config_, state_.global_step);
   if (!is_saved) save_checkpoint();
+  checkpoint_writer_.finish();
   const std::string_view signal = stop_.signal().value_or("a signal to another rank");
   if (run_log_) run_log_->append({{"step", state_.global_step}, {"stopped_by", signal}});
   if (progress_) progress_->clear();
@@ -107,6 +106,7 @@ void Trainer::append_log(nlohmann::ordered_json entry) {
 }
 
 void Trainer::load_best_model() {
+  checkpoint_writer_.finish();
   if (best_values_.defined()) {
     const c10::NoGradGuard no_grad;
     parameters_.values().copy_(best_values_);

@@ -50,7 +50,7 @@ class CheckpointTest : public testing::Test {
   void save(std::int64_t step) {
     TrainerState state;
     state.global_step = step;
-    store_.save(model_, optimizer_, parameters_, state, identity_);
+    store_.save(model_, parameters_, {parameters_, optimizer_, {}, state, identity_});
   }
 
   const fs::path folder_ = fs::path(testing::TempDir()) /
@@ -95,7 +95,7 @@ TEST_F(CheckpointTest, KeepsTheBestWeightsBesideTheLast) {
   TrainerState state;
   state.global_step = 4;
   const at::Tensor best = parameters_.values().clone().mul_(2);
-  store_.save(model_, optimizer_, parameters_, state, identity_, best);
+  store_.save(model_, parameters_, {parameters_, optimizer_, best, state, identity_});
   const at::Tensor loaded = load_best_values(store_.path_of(4), parameters_);
   EXPECT_TRUE(at::equal(loaded, best));
   FlatParameters last(trainable(model_));
@@ -118,7 +118,7 @@ class FrozenCheckpointTest : public CheckpointTest {
     RunIdentity identity = identity_;
     identity.frozen_weights = frozen_weights;
     head_.values().fill_(static_cast<double>(step));
-    store_.save(head_model_, head_optimizer_, head_, state, identity);
+    store_.save(head_model_, head_, {head_, head_optimizer_, {}, state, identity});
   }
   fs::path frozen_shard(std::int64_t step) const { return store_.path_of(step) / "model-00001-of-00002.safetensors"; }
   // Every parameter of the model that the folder gives is the saved one.
