@@ -375,6 +375,9 @@ void PeerWatch::stand_in_for_main_thread(const std::stop_token& stop) {
     }
     const Verdict verdict = board_->verdict();
     const std::int64_t now = now_ns();
+    // A thread that waits may be kept off a busy processor for long, or be held in MPI by a peer that is stopped in the
+    // middle of a message. It waits all the same.
+    if (my_slot().status.load().in_collective != 0) my_slot().polled_ns = now;
     if (HeldSigterm::came() && sigterm_ns == 0) sigterm_ns = now;
     if (sigterm_ns != 0 && now - sigterm_ns > kAnswerToSigterm && !has_answered_sigterm_) {
       tell_of_sigterm(sigterm_ns);

@@ -1,7 +1,9 @@
 // The conformance suite over one process and over MPI, and what MPI is asked besides: errors and parts.
 #include <gtest/gtest.h>
 #include <mpi.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <thread>
 
 #include "comm/communicator_suite.h"
@@ -147,6 +149,32 @@ TEST(CommunicatorErrors, ARankThatStartsNoFurtherBucketIsNamed) {
     EXPECT_NE(message.find(part), message.npos) << message;
   }
   EXPECT_EQ(message.find("rank 0"), message.npos) << message;
+  MPI_Barrier(MPI_COMM_WORLD);
+}
+
+// Rank 1 is stopped in the middle of a collective; MPI holds rank 2 in a call that does not return, as it can where a
+// message was begun. The others, which look, miss rank 1 alone.
+TEST(CommunicatorErrors, ARankThatMpiHoldsIsNotTheOneThatIsMissing) {
+  MpiCommunicator communicator(MPI_COMM_WORLD, {.timeout = std::chrono::duration<double>(0.5)});
+  if (communicator.world_size() < 3) return;
+  const int rank = communicator.rank();
+  const pid_t pid = ::getpid();
+  const std::vector<Bytes> pids = communicator.all_gather(std::as_bytes(std::span(&pid, 1)), "processes");
+  const CollectiveSite site{.call = CollectiveCall::all_reduce, .what = ShortText("gradients")};
+  const std::string message = error_of([&] {
+    communicator.run_collective(site, [&](const MpiCommunicator::Look& look) {
+      if (rank == 1) ::kill(pid, SIGSTOP);
+      while (rank == 2 && !communicator.watch().has_verdict()) std::this_thread::yield();
+      for (;;) look();
+    });
+  });
+  if (rank == 0) {
+    pid_t stopped = 0;
+    std::memcpy(&stopped, pids[1].data(), sizeof(stopped));
+    EXPECT_EQ(message.find("rank 2"), message.npos) << message;
+    EXPECT_NE(message.find("no sign of progress for 0.5 s from rank 1 (host "), message.npos) << message;
+    ::kill(stopped, SIGCONT);
+  }
   MPI_Barrier(MPI_COMM_WORLD);
 }
 
