@@ -122,7 +122,7 @@ struct Config {
   std::optional<std::int64_t> num_threads;  // a rank's; unset: its share of the host's cores
   double comm_timeout_s = 120;
   double ddp_bucket_cap_mb = 25;  // MiB; 0: one bucket
-  bool overlap_grad_reduce = false;
+  bool overlap_grad_reduce = true;
 
   // Debug mode. A key x of the table [debug] is debug_x here; they are in force where `debug` is set.
   bool debug = false;

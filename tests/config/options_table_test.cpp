@@ -86,7 +86,7 @@ const std::map<std::string, std::string, std::less<>>& other_values() {
       {"num_threads", "2"},
       {"comm_timeout_s", "0.5"},
       {"ddp_bucket_cap_mb", "12.5"},
-      {"overlap_grad_reduce", "true"},
+      {"overlap_grad_reduce", "false"},
       {"debug", "true"},
       {"debug.world_size", "3"}};
   return values;
