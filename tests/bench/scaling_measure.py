@@ -31,6 +31,7 @@ def steps(options, folder, freeze, max_steps, rows, ranks):
     run([ROOT / "tests/mpirun", "-np", ranks, options.build / "bertdist", "--model_name_or_path", options.model,
          "--train_file", ROOT / "data/sample/train.csv", "--freeze", freeze, "--dtype", "float32", "--global_batch_size", rows,
          "--max_steps", max_steps, "--save_strategy", "no", "--eval_strategy", "no", "--num_threads", 1,
+         "--overlap_grad_reduce", "false",
          "--output_dir", output, "--overwrite_output_dir", "true", "--token_cache_dir", folder / "cache"])
     return {"seconds": json.loads((output / "train_results.json").read_text())["train_runtime"],
             "tokens": json.loads((output / "trainer_state.json").read_text())["num_input_tokens_seen"]}
