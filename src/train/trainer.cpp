@@ -274,6 +274,8 @@ void Trainer::fail_not_finite(std::int64_t step, std::span<const std::int64_t> i
     const at::Tensor loss = at::cross_entropy_loss(logits, train_.labels(std::span(&index, 1)));
     if (!std::isfinite(loss.item<double>())) rows += fmt::format(" {}", train_.cache().source_line(train_.row(index)));
   }
+  // Whoever fails first ends all ranks: not before rank 0 has written what it began.
+  checkpoint_writer_.finish();
   std::string lines;
   for (const Bytes& part : communicator_.all_gather(std::as_bytes(std::span(rows)), "rows whose loss is not finite")) {
     lines.append(reinterpret_cast<const char*>(part.data()), part.size());

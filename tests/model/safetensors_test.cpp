@@ -22,7 +22,7 @@ class SafetensorsTest : public testing::Test {
  protected:
   std::filesystem::path path() const { return folder_.path() / "model.safetensors"; }
   std::string problem_of(const std::string& header, std::size_t data_size) {
-    write_file(path(), with_header(header, data_size));
+    write_whole_file(path(), with_header(header, data_size));
     const Error error = error_of([&] { SafetensorsFile file(path()); });
     EXPECT_EQ(error.code(), ExitCode::model);
     EXPECT_THAT(error.what(), HasSubstr(path().string()));
@@ -31,7 +31,7 @@ class SafetensorsTest : public testing::Test {
 
   // Opens a damaged file and reads all of it: any outcome but an Error or tensors is a crash.
   void must_not_crash(const std::string& content) {
-    write_file(path(), content);
+    write_whole_file(path(), content);
     try {
       const SafetensorsFile file(path());
       for (const auto& [name, entry] : file.entries()) {
@@ -75,7 +75,7 @@ TEST_F(SafetensorsTest, ConvertsOtherFloats) {
                         std::to_string(stored.nbytes()) + "]}}",
                     stored.nbytes());
     std::memcpy(file.data() + file.size() - stored.nbytes(), stored.const_data_ptr(), stored.nbytes());
-    write_file(path(), file);
+    write_whole_file(path(), file);
     const at::Tensor read = SafetensorsFile(path()).tensor("x");
     EXPECT_EQ(read.scalar_type(), at::kFloat);
     EXPECT_TRUE(at::equal(read, values)) << dtype;
@@ -84,7 +84,7 @@ TEST_F(SafetensorsTest, ConvertsOtherFloats) {
 
 TEST_F(SafetensorsTest, ReadsUnalignedData) {
   for (const std::string padding : {"", " ", "  ", "   "}) {
-    write_file(path(), with_header(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})" + padding, 8));
+    write_whole_file(path(), with_header(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})" + padding, 8));
     const at::Tensor tensor = SafetensorsFile(path()).tensor("x");
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) % 4, 0u);
     EXPECT_TRUE(at::equal(tensor[0], tensor[1]));
@@ -92,7 +92,7 @@ TEST_F(SafetensorsTest, ReadsUnalignedData) {
 }
 
 TEST_F(SafetensorsTest, RefusesToReadIntegersAsWeights) {
-  write_file(path(), with_header(R"({"ids":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", 8));
+  write_whole_file(path(), with_header(R"({"ids":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", 8));
   const SafetensorsFile file(path());
   EXPECT_THAT(error_of([&] { file.tensor("ids"); }).what(), HasSubstr("dtype I64"));
   EXPECT_THAT(error_of([&] { file.tensor("none"); }).what(), HasSubstr("no tensor 'none'"));
@@ -139,9 +139,9 @@ TEST_F(SafetensorsTest, ChecksOverflow) {
 
 TEST_F(SafetensorsTest, ChecksTheHeadersSize) {
   const std::string huge("\xff\xff\xff\xff\xff\xff\xff\xff{}", 10);
-  write_file(path(), huge);
+  write_whole_file(path(), huge);
   EXPECT_THAT(error_of([&] { SafetensorsFile file(path()); }).what(), HasSubstr("claims"));
-  write_file(path(), std::string("\x03\0\0\0\0\0\0\0{}", 10));
+  write_whole_file(path(), std::string("\x03\0\0\0\0\0\0\0{}", 10));
   EXPECT_THAT(error_of([&] { SafetensorsFile file(path()); }).what(), HasSubstr("does not fit"));
   EXPECT_THAT(error_of([&] { SafetensorsFile file(folder_.path() / "none"); }).what(), HasSubstr("cannot open"));
   EXPECT_THAT(error_of([&] { SafetensorsFile file(folder_.path()); }).what(), HasSubstr("not a regular file"));
@@ -150,7 +150,7 @@ TEST_F(SafetensorsTest, ChecksTheHeadersSize) {
 TEST_F(SafetensorsTest, EveryTruncationIsAnError) {
   const std::string whole = small_file();
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    write_file(path(), whole.substr(0, size));
+    write_whole_file(path(), whole.substr(0, size));
     EXPECT_EQ(error_of([&] { SafetensorsFile file(path()); }).code(), ExitCode::model) << size;
   }
 }

@@ -60,7 +60,7 @@ TEST(BertConfigTest, NoFileCrashesIt) {
   for (const std::string& content :
        {std::string(), std::string("{"), std::string(1 << 20, '['), "{\"a\":" + std::string(1 << 20, '['),
         std::string("{\"hidden_size\":1e999}"), std::string("\xff\xfe{}")}) {
-    write_file(path, content);
+    write_whole_file(path, content);
     EXPECT_EQ(error_of([&] { BertConfig::from_file(path); }).code(), ExitCode::model);
   }
 }

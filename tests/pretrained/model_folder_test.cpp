@@ -26,9 +26,9 @@ class HubCacheTest : public testing::Test {
   }
 
   fs::path add_snapshot(const fs::path& cache, const std::string& entry) {
-    write_file(cache / entry / "refs" / "main", "abc123");
+    write_whole_file(cache / entry / "refs" / "main", "abc123");
     const fs::path snapshot = cache / entry / "snapshots" / "abc123";
-    write_file(snapshot / "config.json", "{}");
+    write_whole_file(snapshot / "config.json", "{}");
     return snapshot;
   }
 
@@ -87,7 +87,7 @@ class LoadingTest : public testing::Test {
     return tensors;
   }
   void save(const NamedTensors& tensors) const {
-    write_file(path() / "config.json", model_.config().to_json().dump());
+    write_whole_file(path() / "config.json", model_.config().to_json().dump());
     save_safetensors(path() / "model.safetensors", tensors);
   }
   BertForSequenceClassification load(const PretrainedOptions& options = {}) {
@@ -160,13 +160,13 @@ TEST_F(LoadingTest, ReadsShards) {
   for (const auto& tensor : second) weight_map[tensor.first] = "model-00002-of-00002.safetensors";
   save_safetensors(path() / "model-00001-of-00002.safetensors", first);
   save_safetensors(path() / "model-00002-of-00002.safetensors", second);
-  write_file(path() / "model.safetensors.index.json", nlohmann::json{{"weight_map", weight_map}}.dump());
+  write_whole_file(path() / "model.safetensors.index.json", nlohmann::json{{"weight_map", weight_map}}.dump());
   expect_same(load());
   fs::remove(path() / "model-00002-of-00002.safetensors");
   EXPECT_THAT(error_of([&] { load(); }).what(), HasSubstr("model-00002-of-00002.safetensors"));
   for (const char* index :
        {"{}", "[]", R"({"weight_map":{"a":1}})", R"({"weight_map":{"a":"../x.safetensors"}})", "{"}) {
-    write_file(path() / "model.safetensors.index.json", index);
+    write_whole_file(path() / "model.safetensors.index.json", index);
     EXPECT_EQ(error_of([&] { load(); }).code(), ExitCode::model) << index;
   }
 }
@@ -209,7 +209,7 @@ TEST_F(LoadingTest, NamesTensorShapesAndFileOfAMismatch) {
 
   nlohmann::json config = model_.config().to_json();
   config["vocab_size"] = 1 << 24;
-  write_file(path() / "config.json", config.dump());
+  write_whole_file(path() / "config.json", config.dump());
   EXPECT_THAT(error_of([&] { load(); }).what(), HasSubstr("'bert.embeddings.word_embeddings.weight'"));
 }
 
@@ -228,7 +228,7 @@ TEST_F(LoadingTest, TruncatedWeightsAreAnError) {
 TEST_F(LoadingTest, TellsHowToConvertPytorchModelBin) {
   fs::remove(path() / "model.safetensors");
   EXPECT_THAT(error_of([&] { load(); }).what(), HasSubstr("neither model.safetensors nor"));
-  write_file(path() / "pytorch_model.bin", "pickle");
+  write_whole_file(path() / "pytorch_model.bin", "pickle");
   const Error error = error_of([&] { load(); });
   EXPECT_THAT(error.what(), HasSubstr("pytorch_model.bin"));
   EXPECT_THAT(error.hint(), HasSubstr("python3 -c"));
