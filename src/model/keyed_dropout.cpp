@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/philox.h"
 #include "base/target_clones.h"
+#include "model/philox_mask.h"
 
 namespace bertdist {
 
@@ -86,16 +87,37 @@ void fill_row(float* mask, std::int64_t num_elements, PhiloxKey key, DropoutSite
   }
 }
 
+MaskRule rule_of(double p) {
+  return {static_cast<std::uint32_t>(std::min(p * 0x1p32, 0x1p32 - 1)), static_cast<float>(1.0 / (1.0 - p))};
+}
+
+void require_fitting(const at::Tensor& x, std::span<const std::int64_t> row_ids,
+                     std::span<const std::int64_t> offsets) {
+  if (offsets.size() == row_ids.size() + 1 && offsets.front() == 0 && offsets.back() == x.numel()) return;
+  throw Error(ExitCode::internal, "the rows of a dropout mask do not fit its tensor");
+}
+
 }  // namespace
+
+at::Tensor keyed_dropout_by_operators(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
+                                      std::span<const std::int64_t> row_ids, std::span<const std::int64_t> offsets) {
+  require_fitting(x, row_ids, offsets);
+  if (p == 0.0) return x;
+  const MaskRule rule = rule_of(p);
+  std::vector<PhiloxKey> keys;
+  keys.reserve(row_ids.size());
+  for (const std::int64_t row_id : row_ids) keys.push_back(row_key(dropout, row_id));
+  const at::Tensor keep = philox_keep_mask(keys, offsets, site.id, rule.drop_below, x.device());
+  // Of the two factors backward keeps the mask alone, one byte an element.
+  return x * keep.view(x.sizes()) * rule.scale;
+}
 
 at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
                          std::span<const std::int64_t> row_ids, std::span<const std::int64_t> offsets) {
-  if (offsets.size() != row_ids.size() + 1 || offsets.front() != 0 || offsets.back() != x.numel()) {
-    throw Error(ExitCode::internal, "the rows of a dropout mask do not fit its tensor");
-  }
+  if (!x.is_cpu()) return keyed_dropout_by_operators(x, p, dropout, site, row_ids, offsets);
+  require_fitting(x, row_ids, offsets);
   if (p == 0.0) return x;
-  const MaskRule rule{static_cast<std::uint32_t>(std::min(p * 0x1p32, 0x1p32 - 1)),
-                      static_cast<float>(1.0 / (1.0 - p))};
+  const MaskRule rule = rule_of(p);
   at::Tensor mask = at::empty(x.sizes(), at::kFloat);
   float* values = mask.mutable_data_ptr<float>();
   at::parallel_for(0, static_cast<std::int64_t>(row_ids.size()), 1, [&](std::int64_t begin, std::int64_t end) {
@@ -103,7 +125,7 @@ at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, 
       fill_row(values + offsets[row], offsets[row + 1] - offsets[row], row_key(dropout, row_ids[row]), site, rule);
     }
   });
-  return x * mask.to(x.device(), x.scalar_type());
+  return x * mask.to(x.scalar_type());
 }
 
 at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,

@@ -39,9 +39,15 @@ struct DropoutSite {
 // The mapping to Philox4x32-10: a row's key is the first two words of philox(counter = {row, step}, key = seed), 64
 // bits each, low word first. Element e is word (e / 16) % 4 of philox(counter = {block low, block high, site, 0}, key)
 // with block = e / 64 * 16 + e % 16; 64 elements that lie side by side thus come from 16 blocks, the shape that
-// vectorises. The element is dropped where its word is below p * 2^32, else multiplied by 1 / (1 - p).
+// vectorises. The element is dropped where its word is below p * 2^32, else multiplied by 1 / (1 - p). The masks are
+// the same on all devices.
 at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
                          std::span<const std::int64_t> row_ids, std::span<const std::int64_t> offsets);
+
+// The same by operators that every device has, to the bit for float32; the CPU, which has a faster way, does not use
+// it.
+at::Tensor keyed_dropout_by_operators(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
+                                      std::span<const std::int64_t> row_ids, std::span<const std::int64_t> offsets);
 
 // The same where every row owns x.numel() / row_ids.size() elements.
 at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,

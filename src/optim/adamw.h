@@ -24,6 +24,10 @@ class AdamW {
   // One update of every parameter from gradient_scale * parameters.gradients(), which are zero afterwards: each is read
   // once.
   void step(double learning_rate, float gradient_scale = 1);
+  // The same by ATen's fused operator on the buffers' device, which this only tells what to do: the gradients are
+  // divided by `grad_scale`, and where `found_inf` is 1 nothing but the gradients changes. Both are float32 scalars
+  // there.
+  void step_on_device(double learning_rate, const at::Tensor& grad_scale, const at::Tensor& found_inf);
   // Counts an update that the caller does himself, on values and moments, and says what it is to be.
   AdamWStep begin_step(double learning_rate);
 
@@ -48,5 +52,9 @@ double grad_norm(const FlatParameters& parameters);  // the 2-norm; not finite w
 // What torch.nn.utils.clip_grad_norm_ scales gradients of this norm by, so that theirs is at most max_norm: 1 where
 // they are short enough, or max_norm is 0.
 float clip_factor(double norm, double max_norm);
+
+// The same two where the host is not to wait for the device: float32 scalars there. clip_divisor is 1 / clip_factor.
+at::Tensor grad_norm_on_device(const FlatParameters& parameters);
+at::Tensor clip_divisor(const at::Tensor& norm, double max_norm);
 
 }  // namespace bertdist

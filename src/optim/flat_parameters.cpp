@@ -23,8 +23,10 @@ FlatParameters::FlatParameters(std::vector<TrainableParameter> parameters) : par
     offset += parameter.tensor.numel();
     if (has_weight_decay(parameter.name)) num_decayed_elements_ = offset;
   }
-  values_ = at::empty({offset}, at::kFloat);
-  reduced_ = at::zeros({offset + 2}, at::kFloat);
+  const auto options =
+      at::TensorOptions(at::kFloat).device(parameters_.empty() ? at::kCPU : parameters_.front().tensor.device());
+  values_ = at::empty({offset}, options);
+  reduced_ = at::zeros({offset + 2}, options);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     at::Tensor& tensor = parameters_[i].tensor;
     at::Tensor value = view(values_, slices_[i]);

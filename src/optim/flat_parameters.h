@@ -16,7 +16,7 @@ struct TrainableParameter {
 
 // All trainable parameters in one buffer and all their gradients in another: one all-reduce, one clip and two fused
 // optimiser calls serve the whole model. The parameters given become views of the buffer; whoever else holds them sees
-// every update. Parameters with weight decay come first.
+// every update. Parameters with weight decay come first. The buffers are where the parameters are, all on one device.
 class FlatParameters {
  public:
   explicit FlatParameters(std::vector<TrainableParameter> parameters);

@@ -94,6 +94,32 @@ TEST(KeyedDropoutTest, GradientsPassThroughTheSameMask) {
   EXPECT_TRUE(at::equal(x.grad() * x, y));
 }
 
+// What devices other than the CPU do, on the CPU.
+TEST(KeyedDropoutTest, OperatorsGiveTheSameBits) {
+  at::manual_seed(3);
+  const std::vector<std::int64_t> rows = {8, 0x700000005, 3};
+  for (const std::vector<std::int64_t>& offsets :
+       {std::vector<std::int64_t>{0, 128, 192, 1024}, {0, 66, 99, 231}, {0, 0, 64, 65}}) {
+    for (const double p : {0.0, 0.1, 0.9}) {
+      at::Tensor x = at::randn({offsets.back()}).set_requires_grad(true);
+      at::Tensor y = x.detach().clone().set_requires_grad(true);
+      const at::Tensor fast = keyed_dropout(x, p, dropout, site, rows, offsets);
+      const at::Tensor general = keyed_dropout_by_operators(y, p, dropout, site, rows, offsets);
+      EXPECT_TRUE(at::equal(fast, general)) << p;
+      fast.pow(2).sum().backward();
+      general.pow(2).sum().backward();
+      EXPECT_TRUE(at::equal(x.grad(), y.grad())) << p;
+    }
+  }
+  const at::Tensor none = at::ones({0, 5});
+  EXPECT_EQ(keyed_dropout_by_operators(none, 0.5, dropout, site, {}, std::vector<std::int64_t>{0}).numel(), 0);
+  const at::Tensor half = at::randn({3, 64}).to(at::kBFloat16);
+  const std::vector<std::int64_t> ends = {0, 64, 128, 192};
+  const at::Tensor general = keyed_dropout_by_operators(half, 0.1, dropout, site, rows, ends);
+  EXPECT_EQ(general.scalar_type(), at::kBFloat16);
+  EXPECT_TRUE(at::equal(general, keyed_dropout(half.to(at::kFloat), 0.1, dropout, site, rows, ends).to(at::kBFloat16)));
+}
+
 TEST(KeyedDropoutTest, RefusesRowsThatDoNotFit) {
   const at::Tensor x = at::ones({3, 4});
   const auto with = [&](std::vector<std::int64_t> offsets) {

@@ -7,6 +7,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -109,10 +110,46 @@ TEST(AdamW, ClippingIsAScaleOfTheGradients) {
   EXPECT_TRUE(at::allclose(clipped.values(), scaled.values(), 1e-5, 1e-6));
 }
 
+// What devices other than the CPU do, on the CPU.
+TEST(AdamW, TheFusedOperatorMakesTheSameSteps) {
+  FlatParameters by_operator(make_parameters()), by_kernel(make_parameters());
+  const AdamWOptions options{.weight_decay = 0.1};
+  AdamW on_device(by_operator, options), on_host(by_kernel, options);
+  const at::Tensor finite = at::zeros({});
+  for (int step = 0; step < 50; ++step) {
+    by_kernel.gradients().normal_().mul_(step % 2 == 0 ? 10 : 0.01);  // clipped and not
+    by_operator.gradients().copy_(by_kernel.gradients());
+    const at::Tensor norm = grad_norm_on_device(by_operator);
+    EXPECT_NEAR(norm.item<double>(), grad_norm(by_kernel), 1e-5);
+    on_device.step_on_device(1e-2, clip_divisor(norm, 1.0), finite);
+    on_host.step(1e-2, clip_factor(grad_norm(by_kernel), 1.0));
+  }
+  EXPECT_TRUE(at::allclose(by_operator.values(), by_kernel.values(), 1e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(on_device.exp_avg(), on_host.exp_avg(), 1e-4, 1e-7));
+  EXPECT_TRUE(at::allclose(on_device.exp_avg_sq(), on_host.exp_avg_sq(), 1e-4, 1e-9));
+  EXPECT_EQ(on_device.num_updates(), 50);
+  EXPECT_EQ(by_operator.gradients().abs().sum().item<float>(), 0);
+}
+
+TEST(AdamW, TheFusedOperatorLeavesAllAsItIsWhereItIsTold) {
+  FlatParameters flat(make_parameters());
+  AdamW optimizer(flat, {.weight_decay = 0.1});
+  const at::Tensor before = flat.values().clone();
+  flat.gradients().fill_(std::numeric_limits<float>::infinity());
+  optimizer.step_on_device(1e-2, clip_divisor(grad_norm_on_device(flat), 1.0), at::full({}, 1.0f));
+  EXPECT_TRUE(at::equal(flat.values(), before));
+  EXPECT_EQ(optimizer.exp_avg().abs().sum().item<float>(), 0);
+  EXPECT_EQ(flat.gradients().abs().sum().item<float>(), 0);
+}
+
 TEST(ClipFactor, IsOneForShortGradientsAndWithoutALimit) {
   EXPECT_NEAR(clip_factor(4.0, 1.0), 0.25, 1e-6);
   EXPECT_EQ(clip_factor(4.0, 5.0), 1.0f);
   EXPECT_EQ(clip_factor(4.0, 0.0), 1.0f);
+  for (const double max_norm : {0.0, 1.0, 5.0}) {
+    const double divisor = clip_divisor(at::full({}, 4.0f), max_norm).item<double>();
+    EXPECT_NEAR(divisor, 1 / clip_factor(4.0, max_norm), 1e-6) << max_norm;
+  }
 }
 
 TEST(GradNorm, ReportsAGradientThatIsNotFinite) {
