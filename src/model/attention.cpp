@@ -12,13 +12,19 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/philox.h"
+#include "model/upload.h"
 
 namespace bertdist {
 
 namespace {
 
 at::Tensor index_tensor(const std::vector<std::int64_t>& values, at::Device device) {
-  return at::tensor(values, at::kLong).to(device);
+  return upload(at::tensor(values, at::kLong), device);
+}
+
+Sequences make_sequences(const std::vector<std::int64_t>& offsets, std::int64_t max_seqlen, at::Device device) {
+  return {upload(at::tensor(offsets, at::kInt), device), max_seqlen};
 }
 
 at::Tensor split_heads(const at::Tensor& packed, std::int64_t num_rows, std::int64_t length, std::int64_t num_heads) {
@@ -34,6 +40,18 @@ at::Tensor attention_with_dropout(const at::Tensor& query, const at::Tensor& key
   return at::matmul(keyed_dropout(probs, dropout.p, dropout.dropout, dropout.site, row_ids), value);
 }
 
+at::Tensor attention_by_kernel(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                               const PackedLayout& layout, std::int64_t num_heads, bool first_token_only,
+                               const std::optional<AttentionDropout>& dropout) {
+  const auto heads_of = [&](const at::Tensor& x) { return x.view({x.size(0), num_heads, x.size(1) / num_heads}); };
+  std::optional<VarlenDropout> varlen_dropout;
+  if (dropout) varlen_dropout = {dropout->p, generator_seed(*dropout, layout.row_ids.front())};
+  return varlen_attention(layout.kernel, heads_of(query), heads_of(key), heads_of(value),
+                          first_token_only ? layout.single_tokens : layout.all_tokens, layout.all_tokens,
+                          varlen_dropout)
+      .reshape(query.sizes());
+}
+
 }  // namespace
 
 std::vector<std::int64_t> PackedLayout::element_offsets(std::int64_t width, bool first_token_only) const {
@@ -44,8 +62,18 @@ std::vector<std::int64_t> PackedLayout::element_offsets(std::int64_t width, bool
   return result;
 }
 
+std::uint64_t generator_seed(const AttentionDropout& dropout, std::int64_t first_row_id) {
+  const auto low = [](std::uint64_t value) { return static_cast<std::uint32_t>(value); };
+  const auto high = [](std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); };
+  const auto row = static_cast<std::uint64_t>(first_row_id);
+  const Dropout& key = dropout.dropout;
+  const PhiloxCounter words = philox4x32({low(row), high(row) ^ dropout.site.id, low(key.step), high(key.step)},
+                                         {low(key.seed), high(key.seed)});
+  return words[0] | static_cast<std::uint64_t>(words[1]) << 32;
+}
+
 PackedLayout make_layout(std::span<const std::int32_t> cu_seqlens, std::span<const std::int64_t> row_ids,
-                         std::int64_t num_tokens, at::Device device) {
+                         std::int64_t num_tokens, at::Device device, AttentionKernel kernel) {
   const bool fits =
       cu_seqlens.size() == row_ids.size() + 1 && cu_seqlens.front() == 0 && cu_seqlens.back() == num_tokens &&
       std::adjacent_find(cu_seqlens.begin(), cu_seqlens.end(), std::greater_equal<>()) == cu_seqlens.end();
@@ -77,12 +105,22 @@ PackedLayout make_layout(std::span<const std::int32_t> cu_seqlens, std::span<con
   layout.token_order = index_tensor(token_order, device);
   layout.first_tokens = index_tensor({layout.offsets.begin(), layout.offsets.end() - 1}, device);
   layout.row_restore = index_tensor(row_restore, device);
+  layout.kernel = kernel;
+  if (kernel != AttentionKernel::by_length && !layout.groups.empty()) {
+    std::vector<std::int64_t> rows(layout.offsets.size());
+    std::iota(rows.begin(), rows.end(), 0);
+    layout.all_tokens = make_sequences(layout.offsets, layout.groups.back().length, device);
+    layout.single_tokens = make_sequences(rows, 1, device);
+  }
   return layout;
 }
 
 at::Tensor packed_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                             const PackedLayout& layout, std::int64_t num_heads, bool first_token_only,
                             const std::optional<AttentionDropout>& dropout) {
+  if (layout.kernel != AttentionKernel::by_length) {
+    return attention_by_kernel(query, key, value, layout, num_heads, first_token_only, dropout);
+  }
   std::vector<at::Tensor> contexts;
   contexts.reserve(layout.groups.size());
   for (const EqualLengthGroup& group : layout.groups) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/keyed_dropout.h"
+#include "model/varlen_attention.h"
 
 namespace bertdist {
 
@@ -27,6 +28,9 @@ struct PackedLayout {
   at::Tensor token_order;             // int64 [tokens]: from the caller's order to this one
   at::Tensor first_tokens;            // int64 [batch]: where each row's [CLS] lies
   at::Tensor row_restore;             // int64 [batch]: from this order back to the caller's
+  AttentionKernel kernel = AttentionKernel::by_length;
+  Sequences all_tokens;     // where the kernel is another one: of the rows,
+  Sequences single_tokens;  // and of rows of one token each
   std::int64_t batch_size() const { return static_cast<std::int64_t>(row_ids.size()); }
 
   // `offsets` of a tensor that has `width` elements for each token, or, `first_token_only`, for each row.
@@ -34,9 +38,10 @@ struct PackedLayout {
 };
 
 // Throws Error(internal) unless cu_seqlens rises from 0 to num_tokens and has one entry more than row_ids. The index
-// tensors are made on `device`.
+// tensors are made on `device`, for attention by `kernel`.
 PackedLayout make_layout(std::span<const std::int32_t> cu_seqlens, std::span<const std::int64_t> row_ids,
-                         std::int64_t num_tokens, at::Device device);
+                         std::int64_t num_tokens, at::Device device,
+                         AttentionKernel kernel = AttentionKernel::by_length);
 
 struct AttentionDropout {
   double p;
@@ -44,8 +49,13 @@ struct AttentionDropout {
   DropoutSite site;
 };
 
+// What seeds the generator of a kernel that drops probabilities itself, whose masks are not keyed_dropout's: besides
+// step and layer the first row of the batch, so that ranks, and batches that are accumulated, have masks of their own.
+std::uint64_t generator_seed(const AttentionDropout& dropout, std::int64_t first_row_id);
+
 // Softmax attention within each sequence. key and value are [tokens, hidden]; query is the same for every token, or
-// [batch, hidden] for the first token of each sequence alone. Returns query's shape.
+// [batch, hidden] for the first token of each sequence alone. Returns query's shape. The kernel that goes by length
+// drops with keyed masks; it is what the others are compared with.
 at::Tensor packed_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                             const PackedLayout& layout, std::int64_t num_heads, bool first_token_only,
                             const std::optional<AttentionDropout>& dropout);
