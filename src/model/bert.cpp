@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
@@ -20,6 +21,7 @@
 #include "model/initial_parameter.h"
 #include "model/packed_linear.h"
 #include "model/safetensors.h"
+#include "model/upload.h"
 #include "model/word_embedding.h"
 
 namespace bertdist {
@@ -67,6 +69,13 @@ BertForSequenceClassification::BertForSequenceClassification(BertConfig config, 
   classifier_ = taker.next_pair<Linear>();
 }
 
+void BertForSequenceClassification::use_device(at::Device device, const DeviceMath& math) {
+  for (NamedParameter& parameter : parameters_) parameter.tensor.set_data(parameter.tensor.detach().to(device));
+  matmul_dtype_ = math.matmul_dtype;
+  keeps_matmul_dtype_ = math.matmul_dtype != at::kFloat;
+  attention_kernel_ = math.attention;
+}
+
 bool BertForSequenceClassification::frozen_output_is_constant() const {
   const bool drops = config_.hidden_dropout_prob > 0 || config_.attention_probs_dropout_prob > 0;
   return frozen_.embeddings && frozen_.num_layers > 0 && !(frozen_.dropout && drops);
@@ -82,17 +91,29 @@ at::Tensor BertForSequenceClassification::normalize(const at::Tensor& hidden, co
 
 at::Tensor BertForSequenceClassification::linear(const at::Tensor& input, const Linear& layer) const {
   if (matmul_dtype_ == at::kFloat) return at::linear(input, layer.weight, layer.bias);
-  return at::linear(input.to(matmul_dtype_), layer.weight.to(matmul_dtype_), layer.bias.to(matmul_dtype_))
-      .to(at::kFloat);
+  const at::Tensor product =
+      at::linear(input.to(matmul_dtype_), layer.weight.to(matmul_dtype_), layer.bias.to(matmul_dtype_));
+  return keeps_matmul_dtype_ ? product : product.to(at::kFloat);
+}
+
+PackedLayout BertForSequenceClassification::layout_of(const BertInput& input) const {
+  const std::int64_t num_tokens = input.token_ids.numel();
+  if (input.token_type_ids.numel() != num_tokens || input.position_ids.numel() != num_tokens) {
+    throw Error(ExitCode::internal, "token_ids, token_type_ids and position_ids differ in length");
+  }
+  return make_layout(input.cu_seqlens, input.row_ids, num_tokens, device(), attention_kernel_);
 }
 
 at::Tensor BertForSequenceClassification::embed(const BertInput& input, const PackedLayout& layout,
                                                 const std::optional<Dropout>& dropout) const {
-  const auto look_up = [&](const at::Tensor& table, const at::Tensor& ids) {
-    return at::embedding(table, ids.index_select(0, layout.token_order));
+  const auto in_order = [&](const at::Tensor& ids) {
+    return upload(ids, device()).index_select(0, layout.token_order);
   };
-  const at::Tensor words = word_embedding(word_embeddings_, input.token_ids.index_select(0, layout.token_order),
-                                          config_.pad_token_id.value_or(-1));
+  const auto look_up = [&](const at::Tensor& table, const at::Tensor& ids) {
+    return at::embedding(table, in_order(ids));
+  };
+  const at::Tensor words =
+      word_embedding(word_embeddings_, in_order(input.token_ids), config_.pad_token_id.value_or(-1));
   const at::Tensor types = look_up(token_type_embeddings_, input.token_type_ids);
   const at::Tensor positions = look_up(position_embeddings_, input.position_ids);
   const at::Tensor hidden = normalize(words + types + positions, embeddings_layer_norm_);
@@ -118,9 +139,10 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
   }
 
   const at::Tensor input = first_token_only ? hidden.index_select(0, layout.first_tokens) : hidden;
-  const at::Tensor query = linear(input, layer.query);
-  const at::Tensor key = linear(hidden, layer.key);
-  const at::Tensor value = linear(hidden, layer.value);
+  const at::Tensor tokens = keeps_matmul_dtype_ ? hidden.to(matmul_dtype_) : hidden;
+  const at::Tensor query = linear(first_token_only ? input : tokens, layer.query);
+  const at::Tensor key = linear(tokens, layer.key);
+  const at::Tensor value = linear(tokens, layer.value);
   const at::Tensor context =
       packed_attention(query, key, value, layout, config_.num_attention_heads, first_token_only, attention_dropout);
   const at::Tensor projected = linear(context, layer.attention_output);
@@ -135,11 +157,7 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
 at::Tensor BertForSequenceClassification::cls_hidden(const BertInput& input, const std::optional<Dropout>& dropout,
                                                      const at::Tensor& frozen_output) const {
   if (frozen_output.defined() && frozen_.num_layers == config_.num_hidden_layers) return frozen_output;
-  const std::int64_t num_tokens = input.token_ids.numel();
-  if (input.token_type_ids.numel() != num_tokens || input.position_ids.numel() != num_tokens) {
-    throw Error(ExitCode::internal, "token_ids, token_type_ids and position_ids differ in length");
-  }
-  const PackedLayout layout = make_layout(input.cu_seqlens, input.row_ids, num_tokens, word_embeddings_.device());
+  const PackedLayout layout = layout_of(input);
   if (layout.batch_size() == 0) return at::zeros({0, config_.hidden_size}, word_embeddings_.options());
 
   const std::optional<Dropout> frozen_dropout = frozen_.dropout ? dropout : std::nullopt;
@@ -159,6 +177,16 @@ at::Tensor BertForSequenceClassification::cls_hidden(const BertInput& input, con
     hidden = run_layer(index, hidden, layout, frozen ? frozen_dropout : dropout);
   }
   return hidden.index_select(0, layout.row_restore);
+}
+
+at::Tensor BertForSequenceClassification::hidden_after(const BertInput& input, std::int64_t num_layers) const {
+  const c10::NoGradGuard no_grad;
+  const PackedLayout layout = layout_of(input);
+  if (layout.batch_size() == 0) return at::zeros({0, config_.hidden_size}, word_embeddings_.options());
+  at::Tensor hidden = embed(input, layout, std::nullopt);
+  for (std::int64_t index = 0; index < num_layers; ++index) hidden = run_layer(index, hidden, layout, std::nullopt);
+  if (num_layers == config_.num_hidden_layers) return hidden.index_select(0, layout.row_restore);
+  return at::empty_like(hidden).index_copy_(0, layout.token_order, hidden);
 }
 
 at::Tensor BertForSequenceClassification::head_logits(const at::Tensor& cls_hidden,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/progress.h"
+#include "model/device_math.h"
 #include "model/keyed_dropout.h"
 #include "pretrained/bert_config.h"
 
@@ -80,6 +81,11 @@ class BertForSequenceClassification {
   std::vector<NamedParameter>& parameters() { return parameters_; }
   const std::vector<NamedParameter>& parameters() const { return parameters_; }
 
+  // Moves the parameters, which nobody may have taken views of yet, and computes there. Inputs may stay on the host.
+  // Where the math's products are not float32, their results stay what they are until they meet float32 numbers.
+  void use_device(at::Device device, const DeviceMath& math);
+  at::Device device() const { return word_embeddings_.device(); }
+
   void set_frozen_prefix(const FrozenPrefix& prefix) { frozen_ = prefix; }
   const FrozenPrefix& frozen_prefix() const { return frozen_; }
   // Of the layers' matrix products, forward and backward: float32, the default, or bfloat16 on weights, activations and
@@ -95,6 +101,10 @@ class BertForSequenceClassification {
   // this input: then the prefix is not run. Throws Error(internal) where the input's parts do not fit together.
   at::Tensor logits(const BertInput& input, const std::optional<Dropout>& dropout,
                     const at::Tensor& frozen_output = {}) const;  // [batch, num_labels]
+
+  // What the embeddings and the first `num_layers` layers make of an input, without dropout and graph, in its order:
+  // float32 [tokens, hidden], of all layers only [CLS], [batch, hidden]. What a FrozenEncoder on a device does.
+  at::Tensor hidden_after(const BertInput& input, std::int64_t num_layers) const;
 
   // The two halves of logits(): the last layer's output at [CLS], and what follows it.
   at::Tensor cls_hidden(const BertInput& input, const std::optional<Dropout>& dropout,
@@ -127,6 +137,7 @@ class BertForSequenceClassification {
 
   BertForSequenceClassification(BertConfig config, std::vector<NamedParameter> parameters);
 
+  PackedLayout layout_of(const BertInput& input) const;
   at::Tensor embed(const BertInput& input, const PackedLayout& layout, const std::optional<Dropout>& dropout) const;
   at::Tensor run_layer(std::int64_t index, const at::Tensor& hidden, const PackedLayout& layout,
                        const std::optional<Dropout>& dropout) const;
@@ -144,6 +155,8 @@ class BertForSequenceClassification {
   Linear classifier_;
   FrozenPrefix frozen_;
   at::ScalarType matmul_dtype_ = at::kFloat;
+  bool keeps_matmul_dtype_ = false;  // of what comes out of a product
+  AttentionKernel attention_kernel_ = AttentionKernel::by_length;
 };
 
 }  // namespace bertdist

@@ -69,7 +69,8 @@ bool processor_multiplies_bfloat16() {
 
 FrozenEncoder::FrozenEncoder(const BertForSequenceClassification& model, std::int64_t num_layers,
                              at::ScalarType compute_dtype)
-    : compute_dtype_(compute_dtype),
+    : num_layers_(num_layers),
+      compute_dtype_(compute_dtype),
       hidden_size_(model.config().hidden_size),
       num_heads_(model.config().num_attention_heads),
       cls_only_(num_layers == model.config().num_hidden_layers) {
@@ -78,6 +79,10 @@ FrozenEncoder::FrozenEncoder(const BertForSequenceClassification& model, std::in
   }
   if (num_layers > model.config().num_hidden_layers) {
     throw Error(ExitCode::internal, fmt::format("the model has no {} layers", num_layers));
+  }
+  if (!model.device().is_cpu()) {
+    model_ = &model;
+    return;
   }
   const c10::NoGradGuard no_grad;
   const Weights weights(model);
@@ -140,6 +145,7 @@ void FrozenEncoder::finish_layer(const Layer& layer, const at::Tensor& context, 
 
 at::Tensor FrozenEncoder::forward(const BertInput& input) const {
   const c10::NoGradGuard no_grad;
+  if (model_ != nullptr) return model_->hidden_after(input, num_layers_);
   require_fitting(input);
   const std::int64_t num_tokens = input.token_ids.numel();
   const std::int64_t num_rows = std::ssize(input.cu_seqlens) - 1;

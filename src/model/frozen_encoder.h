@@ -16,7 +16,9 @@ namespace bertdist {
 bool processor_multiplies_bfloat16();
 
 // The bottom of a BERT, forward only, without dropout: a copy of its weights laid out for speed. It keeps its weights
-// while the model's change. In bfloat16 the matrix products have bfloat16 factors and results, all else is float32.
+// while the model's change. In bfloat16 the matrix products have bfloat16 factors and results, all else is float32. A
+// model that is on another device than the CPU runs there itself, with its own math: it must outlive the encoder, which
+// has its weights as they are.
 class FrozenEncoder {
  public:
   // The embeddings and the first `num_layers` layers. compute_dtype: float32 or bfloat16. Throws Error(internal) for
@@ -27,9 +29,10 @@ class FrozenEncoder {
   bool gives_cls_only() const { return cls_only_; }
   std::int64_t hidden_size() const { return hidden_size_; }
 
-  // float32, in the input's order: of the whole encoder [batch, hidden], the last layer's output at [CLS]; of a part
-  // of it [tokens, hidden]. Safe to call from several threads at once; inside at::parallel_for it uses one thread,
-  // which for many batches is the fastest way. Throws Error(internal) where the input's parts do not fit together.
+  // float32, on the model's device, in the input's order: of the whole encoder [batch, hidden], the last layer's output
+  // at [CLS]; of a part of it [tokens, hidden]. Safe to call from several threads at once; inside at::parallel_for it
+  // uses one thread, which for many batches is the fastest way. Throws Error(internal) where the input's parts do not
+  // fit together.
   at::Tensor forward(const BertInput& input) const;
 
  private:
@@ -55,6 +58,8 @@ class FrozenEncoder {
   void run_cls_layer(const Layer& layer, std::span<const std::int32_t> cu_seqlens, Hidden& hidden) const;
   void finish_layer(const Layer& layer, const at::Tensor& context, Hidden& hidden) const;
 
+  const BertForSequenceClassification* model_ = nullptr;  // one on a device
+  std::int64_t num_layers_;
   at::ScalarType compute_dtype_;
   std::int64_t hidden_size_;
   std::int64_t num_heads_;

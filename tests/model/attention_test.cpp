@@ -6,6 +6,7 @@
 #include <set>
 
 #include "model/attention_kernels_stand_in.h"
+#include "model/frozen_encoder.h"
 #include "model/model_test_tools.h"
 
 namespace bertdist {
@@ -104,6 +105,47 @@ TEST(AttentionDropoutOfADevice, IsSeededByStepLayerAndFirstRow) {
                                          seed({42, 1ull << 33}, 1, 7)};
   EXPECT_EQ(seeds.size(), 7u);
 }
+
+// The whole model as a device computes it, over stand-ins of the attention kernels.
+class ModelOnADevice : public testing::TestWithParam<DeviceMath> {};
+
+TEST_P(ModelOnADevice, GivesTheLogitsAndGradientsOfTheCpu) {
+  const DeviceMath math = GetParam();
+  const double tolerance = math.matmul_dtype == at::kFloat ? 1e-4 : 0.1;
+  BertConfig config = small_config();
+  config.attention_probs_dropout_prob = 0;
+  auto on_cpu = BertForSequenceClassification::from_config(config, 1);
+  auto on_device = BertForSequenceClassification::from_config(config, 1);
+  on_device.use_device(at::kCPU, math);
+  const BertInput input = pack(random_rows({5, 1, 9, 5}, config.vocab_size), row_ids);
+  const at::Tensor expected = on_cpu.logits(input, Dropout{42, 3});
+  const at::Tensor logits = on_device.logits(input, Dropout{42, 3});
+  EXPECT_EQ(last_attention_call().kernel, math.attention);
+  EXPECT_EQ(logits.scalar_type(), at::kFloat);
+  const auto expect_near = [&](const at::Tensor& value, const at::Tensor& of_cpu, const std::string& name) {
+    EXPECT_LT((value - of_cpu).norm().item<double>(), tolerance * (of_cpu.norm().item<double>() + 1e-3)) << name;
+  };
+  expect_near(logits, expected, "logits");
+  expected.square().sum().backward();
+  logits.square().sum().backward();
+  for (std::size_t i = 0; i < on_cpu.parameters().size(); ++i) {
+    const at::Tensor gradient = on_device.parameters()[i].tensor.grad();
+    EXPECT_EQ(gradient.scalar_type(), at::kFloat);
+    // key.bias has a gradient of zero, but for rounding.
+    if (on_cpu.parameters()[i].name.ends_with("key.bias")) continue;
+    expect_near(gradient, on_cpu.parameters()[i].tensor.grad(), on_cpu.parameters()[i].name);
+  }
+  for (const std::int64_t num_layers : {1, 3}) {
+    expect_near(on_device.hidden_after(input, num_layers), FrozenEncoder(on_cpu, num_layers, at::kFloat).forward(input),
+                "hidden");
+  }
+  EXPECT_EQ(on_device.hidden_after(pack({}, {}), 3).numel(), 0);
+}
+INSTANTIATE_TEST_SUITE_P(All, ModelOnADevice,
+                         testing::Values(DeviceMath{at::kFloat, AttentionKernel::memory_efficient},
+                                         DeviceMath{at::kFloat, AttentionKernel::flash},
+                                         DeviceMath{at::kBFloat16, AttentionKernel::flash},
+                                         DeviceMath{at::kBFloat16, AttentionKernel::memory_efficient}));
 
 TEST(CudaMath, HasBfloat16AndFlashFromCapability8On) {
   const auto of = [](int major, int minor, at::ScalarType wanted, std::int64_t head_dim = 64) {
