@@ -35,6 +35,16 @@ def test_prepares_trains_and_predicts(machine):
     assert lines[0] == "text" and len(lines) == 4
 
 
+@pytest.mark.parametrize("processors", [1, 2, 64])
+def test_two_ranks_have_slots_where_two_processors_are_one_core(machine, processors):
+    machine.add_program("nproc", f"echo {processors}")
+    # As OpenMPI does: hardware threads are no slots.
+    machine.add_program("mpirun", '[[ " $* " == *" --oversubscribe "* ]] || { echo "not enough slots" >&2; exit 1; }')
+    result = machine.run("launcher/quickstart")
+    assert result.returncode == 0, result.stderr
+    assert len(bertdist_calls(machine)) == 3
+
+
 def test_the_users_own_file(machine, tmp_path):
     (tmp_path / "mine.csv").write_text("url,class\na,1\n")
     result = machine.run("launcher/quickstart", "--train_file", str(tmp_path / "mine.csv"), "--text_column", "url")
