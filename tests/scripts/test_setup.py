@@ -38,6 +38,25 @@ def test_the_test_tools_come_with_with_tests_only(machine):
     assert programs(machine) == ["ninja"]
 
 
+CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_torch_comes_from_pytorchs_index_of_cpu_wheels_where_it_answers(machine, answers):
+    python = (machine.folder / "bin" / "python3").read_text()
+    # Asked whether the index answers: python3 -c PROGRAM URL
+    asked = f"if [[ $1 == -c ]]; then [[ $3 == {CPU_WHEELS}/torch/ ]] && exit {int(not answers)}; exit 2; fi\n"
+    machine.add_program("python3", asked + python.partition("log\"\n")[2])
+    result = machine.run("launcher/setup")
+    assert result.returncode == 0, result.stderr
+    (pip,) = [call for call in machine.calls() if call.startswith("python -m pip install")]
+    assert pip.endswith("-r " + str(machine.project / "launcher" / "requirements.txt"))
+    assert (f" --extra-index-url {CPU_WHEELS} " in pip) == answers
+    assert ("CPU wheels does not answer; taking what pip offers" in result.stdout) == (not answers)
+    if not answers:
+        assert "index-url" not in pip
+
+
 def test_other_requirements_are_installed(machine):
     machine.run("launcher/setup", "--with-tests")
     with open(machine.project / "tests" / "requirements.txt", "a") as file:
