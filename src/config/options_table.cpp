@@ -163,8 +163,11 @@ Options batch_options() {
                                "Instead of per_device_train_batch_size: rows of one optimiser step, over all ranks and "
                                "accumulated batches, whatever the number of ranks."},
                               &Config::global_batch_size, between(1, 1 << 24)),
-      integer_option({"gradient_accumulation_steps", section, kTrain, "Batches of one optimiser step."},
-                     &Config::gradient_accumulation_steps, between(1, 1 << 20)),
+      integer_option(
+          {"gradient_accumulation_steps", section, kTrain,
+           "Batches of one optimiser step. Losses and gradients are means over all its rows; transformers' "
+           "Trainer 5 sums the means of BERT's batches instead, and so reports both this many times as large."},
+          &Config::gradient_accumulation_steps, between(1, 1 << 20)),
       number_option({"num_train_epochs", section, kTrain, "How often to go through the training rows."},
                     &Config::num_train_epochs, {.min = 0, .max = 1e6, .without_min = true}),
       integer_option({"max_steps", section, kTrain, "Above 0: optimiser steps, instead of num_train_epochs."},

@@ -48,7 +48,7 @@ class OrderedTrainer(Trainer):
         return EpochOrder(len(self.train_dataset), self.args.seed)
 
 
-def reference(model_folder, output_dir, rows, freeze, accumulation, options):
+def reference(model_folder, output_dir, rows, freeze, accumulation, options, is_stock=False):
     torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     model = BertForSequenceClassification.from_pretrained(model_folder)
@@ -64,7 +64,8 @@ def reference(model_folder, output_dir, rows, freeze, accumulation, options):
                              data_collator=DataCollatorWithPadding(tokenizer))
     # BERT's classifier takes the count of labels but averages without it: Trainer would then sum the means of the
     # accumulated batches instead of averaging them, and report losses that grow with their number.
-    trainer.model_accepts_loss_kwargs = False
+    if not is_stock:
+        trainer.model_accepts_loss_kwargs = False
     trainer.train()
     return trainer.state.log_history
 
@@ -137,6 +138,22 @@ def test_fifty_steps(tmp_path, case):
     trained = BertForSequenceClassification.from_pretrained(tmp_path / "out")
     assert expected_steps[0]["loss"] > 1.5 * expected_steps[-1]["loss"], "the run must learn, or the losses could hardly differ"
     assert trained.config.num_labels == 3
+
+
+def test_the_stock_trainer_sums_what_is_accumulated(tmp_path):
+    """What the help of gradient_accumulation_steps says of Trainer; without clipping AdamW takes the same steps."""
+    accumulation, options = 4, {"learning_rate": 1e-3, "max_grad_norm": 1e9}
+    rows = make_rows(40, num_labels=3)
+    model = save_bert(tmp_path / "model", dropout=0.0, num_labels=3)
+    expected = entries_with("loss", reference(model, tmp_path / "trainer", rows, False, accumulation, options, is_stock=True))
+    train(model, tmp_path / "out", train_file=write_csv(tmp_path / "train.csv", rows), global_batch_size=BATCH, seed=7,
+          gradient_accumulation_steps=accumulation, num_train_epochs=EPOCHS, logging_strategy="steps", logging_steps=1,
+          save_strategy="no", **options)
+    steps = entries_with("loss", state_of(tmp_path / "out")["log_history"])
+    assert len(steps) == len(expected) == 50
+    for ours, theirs in zip(steps, expected):
+        assert theirs["loss"] == pytest.approx(accumulation * ours["loss"], rel=1e-3)
+        assert theirs["grad_norm"] == pytest.approx(accumulation * ours["grad_norm"], rel=1e-3)
 
 
 def test_products_in_bfloat16(tmp_path):
