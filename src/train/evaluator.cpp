@@ -7,12 +7,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <limits>
 #include <type_traits>
 
 #include "base/error.h"
 #include "data/split.h"
+#include "train/logit_table.h"
 
 namespace bertdist {
 
@@ -21,49 +21,12 @@ namespace {
 // Bounds what a rank holds before it hands it over.
 constexpr std::size_t kBatchesPerRound = 64;
 
-class LogitTable {
- public:
-  LogitTable(std::size_t num_rows, std::size_t num_labels)
-      : num_labels_(num_labels), logits_(num_rows * num_labels), seen_(num_rows) {}
-
-  // `part` is a sequence of (row: int64, logits: float32 [num_labels]).
-  void insert(std::span<const std::byte> part) {
-    const std::size_t record = sizeof(std::int64_t) + num_labels_ * sizeof(float);
-    for (; !part.empty(); part = part.subspan(record)) {
-      std::int64_t row = 0;
-      std::memcpy(&row, part.data(), sizeof(row));
-      const auto index = static_cast<std::size_t>(row);
-      if (index >= seen_.size() || seen_[index]) {
-        throw Error(ExitCode::internal, fmt::format("row {} was evaluated twice or does not exist", row));
-      }
-      seen_[index] = true;
-      ++num_seen_;
-      std::memcpy(&logits_[index * num_labels_], part.data() + sizeof(row), num_labels_ * sizeof(float));
-    }
-  }
-
-  std::vector<float> complete() && {
-    if (num_seen_ != seen_.size()) {
-      throw Error(ExitCode::internal, fmt::format("{} of {} rows were evaluated", num_seen_, seen_.size()));
-    }
-    return std::move(logits_);
-  }
-
- private:
-  std::size_t num_labels_;
-  std::vector<float> logits_;
-  std::vector<bool> seen_;
-  std::size_t num_seen_ = 0;
-};
-
 void append_records(Bytes& records, std::span<const std::int64_t> rows, const at::Tensor& logits) {
   const at::Tensor values = logits.contiguous();
-  const std::size_t row_bytes = static_cast<std::size_t>(values.size(1)) * sizeof(float);
-  const auto* data = reinterpret_cast<const std::byte*>(values.data_ptr<float>());
+  const auto num_labels = static_cast<std::size_t>(values.size(1));
+  const std::span all(values.data_ptr<float>(), rows.size() * num_labels);
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto id = std::as_bytes(rows.subspan(i, 1));
-    records.insert(records.end(), id.begin(), id.end());
-    records.insert(records.end(), data + i * row_bytes, data + (i + 1) * row_bytes);
+    append_logit_record(records, rows[i], all.subspan(i * num_labels, num_labels));
   }
 }
 
