@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "base/content_hash.h"
 #include "base/error.h"
 #include "torch_setup.h"
+#include "train/tensor_bytes.h"
 
 namespace bertdist {
 
@@ -24,7 +26,20 @@ BertForSequenceClassification load_model(const Job& job, const std::filesystem::
   return model;
 }
 
-BertForSequenceClassification load_trained_model(const std::filesystem::path& folder) {
+namespace {
+
+void require_same_weights(const BertForSequenceClassification& model, Communicator& communicator) {
+  if (communicator.world_size() == 1) return;
+  ContentHash hash;
+  for (const NamedParameter& parameter : model.parameters()) {
+    hash.field(parameter.name).update(bytes_of(parameter.tensor));
+  }
+  require_same_on_all_ranks(communicator, hash.hex(), "the model's weights");
+}
+
+}  // namespace
+
+BertForSequenceClassification load_trained_model(const Job& job, const std::filesystem::path& folder) {
   LoadReport report;
   auto model = BertForSequenceClassification::from_pretrained(folder, {}, report);
   const std::string& problem_type = model.config().problem_type;
@@ -33,11 +48,14 @@ BertForSequenceClassification load_trained_model(const std::filesystem::path& fo
                 fmt::format("'{}' was trained for problem_type = \"{}\"", folder.string(), problem_type),
                 "this version knows single_label_classification only");
   }
-  if (report.initialized.empty()) return model;
-  throw Error(ExitCode::model,
-              fmt::format("'{}' has no trained classifier: {} are missing", folder.string(),
-                          fmt::join(report.initialized, ", ")),
-              "name the output_dir of a training, or one of its checkpoints, as model_name_or_path");
+  if (!report.initialized.empty()) {
+    throw Error(ExitCode::model,
+                fmt::format("'{}' has no trained classifier: {} are missing", folder.string(),
+                            fmt::join(report.initialized, ", ")),
+                "name the output_dir of a training, or one of its checkpoints, as model_name_or_path");
+  }
+  require_same_weights(model, job.communicator);
+  return model;
 }
 
 }  // namespace bertdist

@@ -10,15 +10,15 @@
 
 namespace bertdist {
 
-// Models with their weights, as the configuration wants them. The functions are not collective.
+// Models with their weights, as the configuration wants them.
 
-// Loads the weights and tells the user what was drawn from the seed and what was left unused. Labels of `label_names`,
-// the folder's own where that is empty.
+// Not collective. Loads the weights and tells the user what was drawn from the seed and what was left unused. Labels of
+// `label_names`, the folder's own where that is empty.
 BertForSequenceClassification load_model(const Job& job, const std::filesystem::path& folder,
                                          const std::vector<std::string>& label_names);
 
-// For evaluate and predict. Throws Error(model) where the folder lacks the classifier's weights: drawn from a seed they
-// would be of no use.
-BertForSequenceClassification load_trained_model(const std::filesystem::path& folder);
+// Collective, for evaluate and predict. Throws Error(model) where the folder lacks the classifier's weights: drawn from
+// a seed they would be of no use. Throws Error(communication) where ranks have other weights than rank 0.
+BertForSequenceClassification load_trained_model(const Job& job, const std::filesystem::path& folder);
 
 }  // namespace bertdist

@@ -15,7 +15,7 @@ void run_evaluate(const Job& job) {
   const Config& config = job.config;
   const at::ScalarType dtype = inference_dtype(config);
   const ModelSource source = open_model_source(config);
-  const BertForSequenceClassification model = load_trained_model(source.folder);
+  const BertForSequenceClassification model = load_trained_model(job, source.folder);
 
   Config files = config;
   files.train_file.clear();

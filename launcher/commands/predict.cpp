@@ -10,7 +10,7 @@ void run_predict(const Job& job) {
   use_threads(job.num_threads);
   const Config& config = job.config;
   const ModelSource source = open_model_source(config);
-  const BertForSequenceClassification model = load_trained_model(source.folder);
+  const BertForSequenceClassification model = load_trained_model(job, source.folder);
 
   ColumnOptions columns = column_options(config);
   columns.label_column.reset();

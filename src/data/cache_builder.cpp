@@ -51,6 +51,7 @@ std::vector<TextBlock> scan_blocks(const Table& table, Communicator& communicato
 // kept in case that there is nothing else to report.
 void collect_labels(const CacheJob& job, const TextBlock& block, std::set<std::string>& labels,
                     std::optional<TokenizedBlock::BadRow>& first_bad_row) {
+  require_same_text(job.table, block);
   RowReader reader(job.table, block);
   Row row;
   while (reader.next(row)) {

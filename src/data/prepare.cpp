@@ -2,9 +2,11 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/checksum.h"
 #include "base/content_hash.h"
 #include "base/error.h"
 #include "data/cache_builder.h"
@@ -29,6 +31,15 @@ std::string hash_source(const Table& table, Communicator& communicator) {
     return at == table.source().bytes().size();
   });
   return broadcast_text(communicator, hash.hex(), 0, "hash of the source text");
+}
+
+// What decides the columns and the blocks. The text itself each rank checks block by block, as it tokenises it.
+void require_same_beginning(const Table& table, Communicator& communicator) {
+  constexpr std::size_t kHead = std::size_t{1} << 20;
+  const std::string_view bytes = table.source().bytes();
+  const std::string_view head = bytes.substr(0, std::max(kHead, table.schema().data_begin()));
+  require_same_on_all_ranks(communicator, fmt::format("{} {:x}", bytes.size(), checksum(head)),
+                            fmt::format("the content of '{}'", table.source().name()));
 }
 
 std::string describe_labels(const PrepareOptions& options) {
@@ -89,13 +100,12 @@ fs::path prepare_token_cache(const fs::path& source, const PrepareOptions& optio
                              Communicator& communicator, const Log& log) {
   std::optional<Table> table;
   std::optional<ExampleReader> examples;
-  on_all_ranks(communicator, "opening the source text", [&] {
-    table.emplace(source, options.table);
-    examples.emplace(table->schema(), options.columns);
-  });
+  on_all_ranks(communicator, "opening the source text", [&] { table.emplace(source, options.table); });
+  require_same_beginning(*table, communicator);
+  on_all_ranks(communicator, "columns of the source text", [&] { examples.emplace(table->schema(), options.columns); });
   const CacheFields fields = describe(*table, hash_source(*table, communicator), options, tokenizer);
   const std::string content_hash = hash_fields(fields);
-  require_same_on_all_ranks(communicator, content_hash, "the options of the token cache");
+  require_same_on_all_ranks(communicator, content_hash, "the tokenizer or the options of the token cache");
   const CacheFolder folder(options.token_cache_dir, content_hash);
 
   const std::optional<FileLock> lock = lock_unless_found(folder, "token cache", communicator, log);

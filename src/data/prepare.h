@@ -34,7 +34,8 @@ struct PrepareOptions {
 // writes, so the file's bytes depend neither on the number of ranks nor of threads. Where another job is making the
 // same cache it waits for it. May take longer than the communicator's timeout. Every Error is thrown on all ranks:
 // Error(data) for what is wrong in the text (file:line: reason), for an unknown label and a file without rows,
-// Error(output) for what cannot be written.
+// Error(output) for what cannot be written, Error(communication) where a rank has another tokenizer or options, or
+// tokenises text that is not what rank 0 scanned.
 std::filesystem::path prepare_token_cache(const std::filesystem::path& source, const PrepareOptions& options,
                                           const BertTokenizer& tokenizer, Communicator& communicator, const Log& log);
 

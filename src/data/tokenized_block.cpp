@@ -115,6 +115,15 @@ void tokenize_rows(const BlockTokenizer& job, const TextBlock& block, Encoding& 
 
 }  // namespace
 
+void require_same_text(const Table& table, const TextBlock& block) {
+  if (table.holds(block)) return;
+  table.source().require_unchanged();
+  throw Error(
+      ExitCode::communication,
+      fmt::format("ranks see different content in '{}', at line {} or below", table.source().name(), block.first_line),
+      "each rank reads the file itself: it must be the same on all hosts of a job");
+}
+
 TokenIds empty_token_ids(std::size_t vocab_size) {
   if (vocab_size <= std::size_t{UINT16_MAX} + 1) return std::vector<std::uint16_t>();
   return std::vector<std::uint32_t>();
@@ -140,6 +149,7 @@ TokenizedBlock BlockTokenizer::operator()(const TextBlock& block, Encoding& enco
   TokenizedBlock result;
   result.tokens = empty_token_ids(tokenizer.vocab_size());
   try {
+    require_same_text(table, block);
     tokenize_rows(*this, block, encoding, result);
   } catch (const Error& error) {
     result.error = error;

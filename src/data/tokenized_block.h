@@ -55,6 +55,9 @@ struct BlockTokenizer {
   TokenizedBlock operator()(const TextBlock& block, Encoding& encoding) const;
 };
 
+// Throws Error(communication) where the table, on this rank, holds other bytes there than the rank that scanned it saw.
+void require_same_text(const Table& table, const TextBlock& block);
+
 // What a bad row means under BadRowPolicy::fail.
 Error bad_row_error(const std::string& source, std::int64_t line, const std::string& reason);
 

@@ -1,11 +1,17 @@
 #include "text/table.h"
 
+#include "base/checksum.h"
 #include "text/record.h"
 
 namespace bertdist {
 
 Table::Table(const std::filesystem::path& path, const TableOptions& options)
     : source_(path), schema_(source_.bytes(), resolve_dialect(options, path), source_.name()) {}
+
+bool Table::holds(const TextBlock& block) const {
+  const std::string_view bytes = source_.bytes();
+  return block.end <= bytes.size() && checksum(bytes.substr(block.begin, block.end - block.begin)) == block.checksum;
+}
 
 bool RowReader::next(Row& row) {
   const std::string_view bytes = table_->source().bytes().substr(0, end_);
@@ -24,8 +30,9 @@ bool BlockScanner::advance(std::size_t num_bytes, std::vector<TextBlock>& blocks
     open_.end = record.end;
     line_ += record.num_lines;
     if (open_.end - open_.begin < block_size_ && open_.end < bytes.size()) continue;
+    open_.checksum = checksum(bytes.substr(open_.begin, open_.end - open_.begin));
     blocks.push_back(open_);
-    open_ = {open_.end, open_.end, line_};
+    open_ = {.begin = open_.end, .end = open_.end, .first_line = line_};
   }
   table_->source().release(begin, open_.end);
   return open_.end < bytes.size();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <string_view>
@@ -17,6 +18,7 @@ struct TextBlock {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
   std::int64_t first_line = 1;
+  std::uint64_t checksum = 0;  // of its bytes as BlockScanner saw them
 };
 
 // A CSV (RFC 4180: quotes, doubled quotes, newlines in quoted fields), TSV or JSONL file. CR, LF and CR LF all end a
@@ -30,18 +32,25 @@ class Table {
   const TableSchema& schema() const { return schema_; }
   const TextSource& source() const { return source_; }
   // All records after the header.
-  TextBlock whole() const { return {schema_.data_begin(), source_.bytes().size(), schema_.first_line()}; }
+  TextBlock whole() const {
+    return {.begin = schema_.data_begin(), .end = source_.bytes().size(), .first_line = schema_.first_line()};
+  }
+  // Whether the bytes there are those that a BlockScanner, perhaps on another host, saw.
+  bool holds(const TextBlock& block) const;
 
  private:
   TextSource source_;
   TableSchema schema_;
 };
 
-// The rows of one block in order, bad ones too. The table must outlive the reader.
+// The rows of one block in order, bad ones too, as far as the table reaches. The table must outlive the reader.
 class RowReader {
  public:
   RowReader(const Table& table, const TextBlock& block)
-      : table_(&table), at_(block.begin), end_(block.end), line_(block.first_line) {}
+      : table_(&table),
+        at_(block.begin),
+        end_(std::min<std::size_t>(block.end, table.source().bytes().size())),
+        line_(block.first_line) {}
 
   // False at the end. Reuses the row's memory.
   bool next(Row& row);
@@ -61,7 +70,7 @@ class BlockScanner {
   BlockScanner(const Table& table, std::size_t block_size)
       : table_(&table),
         block_size_(block_size),
-        open_{table.whole().begin, table.whole().begin, table.whole().first_line},
+        open_{.begin = table.whole().begin, .end = table.whole().begin, .first_line = table.whole().first_line},
         line_(open_.first_line) {}
 
   // Scans on for about `num_bytes`, appends the blocks that end there and returns whether there is more.

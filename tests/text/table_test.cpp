@@ -47,6 +47,27 @@ Error error_of(const Function& function) {
   return Error(ExitCode::success, "");
 }
 
+TEST_F(TableTest, ABlockThatAnotherCopyOfTheFileHasIsNotHeld) {
+  std::vector<TextBlock> blocks;
+  const Table table(write("a.csv", "text,label\none,1\ntwo,2\nthree,3\n"), {});
+  BlockScanner scanner(table, 1);
+  while (scanner.advance(1, blocks)) {
+  }
+  ASSERT_EQ(blocks.size(), 3U);
+  const Table copy(write("copy.csv", "text,label\none,1\ntwo,2\nthree,3\n"), {});
+  const Table other(write("other.csv", "text,label\none,1\ntwo,7\nthree,3\n"), {});
+  const Table shorter(write("shorter.csv", "text,label\none,1\n"), {});
+  for (const TextBlock& block : blocks) EXPECT_TRUE(copy.holds(block)) << block.begin;
+  EXPECT_TRUE(other.holds(blocks[0]) && !other.holds(blocks[1]) && other.holds(blocks[2]));
+  EXPECT_TRUE(shorter.holds(blocks[0]) && !shorter.holds(blocks[1]) && !shorter.holds(blocks[2]));
+  for (const TextBlock& block : blocks) {
+    Row row;
+    int num_rows = 0;
+    for (RowReader reader(shorter, block); num_rows < 9 && reader.next(row);) ++num_rows;
+    EXPECT_EQ(num_rows, block.begin == blocks[0].begin ? 1 : 0) << "of what is behind its end";
+  }
+}
+
 TEST_F(TableTest, DialectGoesByTheExtension) {
   EXPECT_EQ(resolve_dialect({}, "a.CSV").quote, '"');
   EXPECT_EQ(resolve_dialect({}, "a.tsv").quote, std::nullopt);
