@@ -78,13 +78,23 @@ bool take_bad_row(const BlockTokenizer& job, std::int64_t line, const std::strin
   return false;
 }
 
+// Where token type 1 begins, which is all of the types that a cache holds.
+std::uint32_t first_segment_length(const std::vector<std::uint8_t>& types) {
+  const auto second = std::find_if(types.begin(), types.end(), [](std::uint8_t type) { return type != 0; });
+  if (std::any_of(second, types.end(), [](std::uint8_t type) { return type != 1; })) {
+    throw Error(ExitCode::model,
+                "the tokenizer gives a row's tokens other types than 0 for its first part and 1 for its second",
+                "the post_processor of its tokenizer.json must give [CLS], the first text and its [SEP] the type_id 0, "
+                "and only what follows the type_id 1");
+  }
+  return static_cast<std::uint32_t>(second - types.begin());
+}
+
 void append_row(const Encoding& encoding, std::int64_t label, std::int64_t line, TokenizedBlock& result) {
   const std::vector<std::int32_t>& ids = encoding.input_ids;
   std::visit([&](auto& tokens) { tokens.insert(tokens.end(), ids.begin(), ids.end()); }, result.tokens);
   result.lengths.push_back(static_cast<std::uint32_t>(ids.size()));
-  const auto& types = encoding.token_type_ids;
-  result.first_segment_lengths.push_back(
-      static_cast<std::uint32_t>(std::find(types.begin(), types.end(), std::uint8_t{1}) - types.begin()));
+  result.first_segment_lengths.push_back(first_segment_length(encoding.token_type_ids));
   result.labels.push_back(label);
   result.lines.push_back(line);
 }

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
 
@@ -12,6 +14,7 @@
 #include "comm/mpi_communicator.h"
 #include "comm/one_process_communicator.h"
 #include "data/token_cache.h"
+#include "data/tokenized_block.h"
 
 namespace bertdist {
 namespace {
@@ -26,6 +29,43 @@ std::string read_file(const fs::path& path) {
   content << file.rdbuf();
   return content.str();
 }
+
+// Hands every call on to another communicator, and keeps what its own rank gave to gather_to_root.
+class RecordingCommunicator final : public Communicator {
+ public:
+  explicit RecordingCommunicator(Communicator& inner) : inner_(inner) {}
+
+  std::vector<Bytes> gathered;
+
+  int rank() const override { return inner_.rank(); }
+  int world_size() const override { return inner_.world_size(); }
+  int local_rank() const override { return inner_.local_rank(); }
+  int local_world_size() const override { return inner_.local_world_size(); }
+  std::string_view name() const override { return inner_.name(); }
+  void all_reduce(Buffer buffer, ReduceOp op, std::string_view what) override { inner_.all_reduce(buffer, op, what); }
+  void broadcast(std::span<std::byte> bytes, int root, std::string_view what) override {
+    inner_.broadcast(bytes, root, what);
+  }
+  void broadcast(Buffer buffer, int root, std::string_view what) override { inner_.broadcast(buffer, root, what); }
+  std::vector<Bytes> gather_to_root(std::span<const std::byte> bytes, int root, std::string_view what) override {
+    gathered.emplace_back(bytes.begin(), bytes.end());
+    return inner_.gather_to_root(bytes, root, what);
+  }
+  std::vector<Bytes> all_gather(std::span<const std::byte> bytes, std::string_view what) override {
+    return inner_.all_gather(bytes, what);
+  }
+  void barrier(std::string_view what) override { inner_.barrier(what); }
+  std::unique_ptr<Communicator> split(int color, std::string_view what) override { return inner_.split(color, what); }
+  Progress& progress() override { return inner_.progress(); }
+  void leave() override { inner_.leave(); }
+  [[noreturn]] void abort(int exit_code) override {
+    inner_.abort(exit_code);
+    std::abort();  // not reached; compilers do not trust a virtual function
+  }
+
+ private:
+  Communicator& inner_;
+};
 
 // Every rank runs every test; rank 0 makes the files.
 class PrepareTest : public testing::Test {
@@ -132,6 +172,62 @@ TEST_F(PrepareTest, TheBytesDependOnNeitherRanksNorThreads) {
     EXPECT_TRUE(read_file(path) == by_all);
     EXPECT_EQ(TokenCache::open(path).num_rows(), 6000);
   }
+}
+
+TEST_F(PrepareTest, EveryRankTokenisesAShareOfTheRows) {
+  RecordingCommunicator communicator(*world_);
+  const TokenCache cache = TokenCache::open(prepare(write("long.csv", long_table()), communicator));
+  std::int64_t num_rows = 0;
+  for (const Bytes& bytes : communicator.gathered) {
+    for (const TokenizedBlock& block : blocks_from_bytes(bytes)) num_rows += std::ssize(block.lengths);
+  }
+  EXPECT_GT(num_rows, cache.num_rows() / world_->world_size() / 2);
+  world_->all_reduce(buffer_of(std::span(&num_rows, 1)), ReduceOp::sum, "rows of all ranks");
+  EXPECT_EQ(num_rows, 6000);
+  EXPECT_EQ(cache.num_rows(), 6000);
+}
+
+TEST_F(PrepareTest, TokenTypesThatACacheCannotHoldAreRefused) {
+  const auto piece = [](const char* kind, const char* id, int type) {
+    return nlohmann::json{{kind, {{"id", id}, {"type_id", type}}}};
+  };
+  const auto write_tokenizer = [&](int type_of_cls, int type_of_pair) {
+    const nlohmann::json single{piece("SpecialToken", "[CLS]", type_of_cls), piece("Sequence", "A", 0),
+                                piece("SpecialToken", "[SEP]", 0)};
+    nlohmann::json pair = single;
+    for (const auto& [kind, id] : {std::pair("Sequence", "B"), std::pair("SpecialToken", "[SEP]")}) {
+      pair.push_back(piece(kind, id, type_of_pair));
+    }
+    const nlohmann::json special{{"[CLS]", {{"ids", {2}}}}, {"[SEP]", {{"ids", {3}}}}};
+    const nlohmann::json vocab{{"[UNK]", 1}, {"[CLS]", 2}, {"[SEP]", 3}, {"a", 4}};
+    write("tokenizer/tokenizer.json",
+          nlohmann::json{
+              {"normalizer", {{"type", "BertNormalizer"}}},
+              {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+              {"post_processor",
+               {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}}},
+              {"model",
+               {{"type", "WordPiece"},
+                {"unk_token", "[UNK]"},
+                {"continuing_subword_prefix", "##"},
+                {"max_input_chars_per_word", 100},
+                {"vocab", vocab}}}}
+              .dump());
+  };
+  options_.columns.label_column.reset();
+  const fs::path source = write("a.jsonl", R"({"text": "a", "other": "a a"})"
+                                           "\n");
+  write_tokenizer(1, 0);
+  Error error = error_of(source);
+  EXPECT_EQ(error.code(), ExitCode::model);
+  EXPECT_THAT(error.what(), HasSubstr("other types than 0 for its first part and 1 for its second"));
+
+  options_.columns.text_pair_column = "other";
+  write_tokenizer(0, 2);
+  EXPECT_EQ(error_of(source).code(), ExitCode::model);
+  write_tokenizer(0, 1);
+  const PackedBatch batch = TokenCache::open(prepare(source)).pack(std::vector<std::int64_t>{0});
+  EXPECT_THAT(batch.token_type_ids, ElementsAre(0, 0, 0, 1, 1, 1));
 }
 
 TEST_F(PrepareTest, ASecondRunFindsTheCacheAndAnOptionMakesAnother) {
