@@ -71,6 +71,18 @@ def test_logits_that_are_not_finite_are_an_error_of_that_row(model, tmp_path):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_invalid_utf8_is_counted(model, tmp_path, ranks):
+    source = tmp_path / "in.csv"
+    source.write_bytes(b"text\n" + b"a\n" + b"b\xff\xfec\n" * 700 + b"d\xe2\x82\n")
+    done = predict(model, source, tmp_path / "out.jsonl", ranks=ranks)
+    assert len(predictions_of(tmp_path / "out.jsonl")) == 702
+    warnings = [line for line in done.stderr.splitlines() if "UTF-8" in line]
+    assert len(warnings) == 1 and warnings[0].endswith("warning: invalid UTF-8 sequences read as U+FFFD: 1401")
+    source.write_text("text\na\ncaf\u00e9\n")
+    assert "UTF-8" not in predict(model, source, tmp_path / "out.jsonl", ranks=ranks).stderr
+
+
 def test_a_pair_that_cannot_be_truncated_is_a_bad_row(model, tmp_path):
     source = write_csv(tmp_path / "in.csv", [("a", "b"), ("a", "b " * 60), ("c", "d")], header=("text", "other"))
     options = {"text_pair_column": "other", "truncation_strategy": "only_first"}

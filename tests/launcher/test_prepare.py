@@ -55,6 +55,35 @@ def test_a_cache_that_is_there_is_named_with_its_rows(model, tmp_path):
     assert f"token cache of {source} found: {newest_cache(model)}, 3 rows" in found.stderr
 
 
+def test_a_cache_whose_writer_did_not_finish_is_refused(model, tmp_path):
+    source = write_rows(tmp_path / "a.csv", ["a", "b", "c"])
+    assert prepare(model, source).returncode == 0
+    with h5py.File(newest_cache(model), "r+") as cache:
+        del cache.attrs["complete"]
+    for ranks in (0, 2):
+        done = prepare(model, source, ranks=ranks)
+        assert done.returncode == DATA, done.stderr
+        assert f"token cache '{newest_cache(model)}' is damaged: its writer did not finish" in done.stderr
+        assert "hint: delete it and run again" in done.stderr
+    newest_cache(model).unlink()
+    assert prepare(model, source).returncode == 0
+
+
+@pytest.mark.parametrize("ranks", [0, 3])
+def test_invalid_utf8_is_counted(model, tmp_path, ranks):
+    rows = [b"a", b"b\xff\xfec", b"\xe2\x82", b"c\xf0\x9f\x98a", "b\u00e9".encode()] * 2000
+    source = tmp_path / "a.csv"
+    source.write_bytes(b"text,label\n" + b"".join(b"%s,%d\n" % (text, index % 2) for index, text in enumerate(rows)))
+    count = sum(text.decode(errors="replace").count("\ufffd") for text in rows)
+    assert count == 8000
+    for _ in ("made", "found"):
+        done = prepare(model, source, ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        assert f"{source}: invalid UTF-8 sequences read as U+FFFD: {count}; is the encoding right?" in done.stderr
+    done = prepare(model, source, "--encoding", "latin-1", ranks=ranks)
+    assert done.returncode == 0 and "invalid UTF-8" not in done.stderr, done.stderr
+
+
 def test_labels_are_part_of_a_cache_and_named_when_they_change(model, tmp_path):
     source = write_rows(tmp_path / "a.csv", ["a", "b"], ("ham", "spam"))
     assert prepare(model, source, "--id2label", '["ham", "spam"]').returncode == 0

@@ -27,6 +27,20 @@ def test_equals_transformers_line_by_line():
     assert tokenize(("\n".join(lines) + "\n").encode()) == expected
 
 
+def test_invalid_utf8_is_replaced_and_counted():
+    lines = [b"caf\xc3\xa9", b"a\xff\xfeb", b"\xe2\x82", b"one \xf0\x9f\x98 two"]
+    reference = AutoTokenizer.from_pretrained(MODEL)
+    texts = [line.decode(errors="replace") for line in lines]
+    assert "".join(texts).count("\ufffd") == 4
+    for num_lines, count in ((4, 4), (1, 0)):
+        done = subprocess.run([os.environ["BERTDIST"], "tokenize", "--model_name_or_path", MODEL],
+                              input=b"\n".join(lines[:num_lines]), capture_output=True, check=True)
+        assert [json.loads(line) for line in done.stdout.splitlines()] == [
+            reference(text)["input_ids"] for text in texts[:num_lines]]
+        warnings = [line for line in done.stderr.decode().splitlines() if "UTF-8" in line]
+        assert warnings == ([f"warning: invalid UTF-8 sequences read as U+FFFD: {count}"] if count else [])
+
+
 def test_truncates_to_max_seq_length():
     (ids,) = tokenize(b"one two three four five six seven", "--max_seq_length", "5")
     assert len(ids) == 5 and ids[0] == 101 and ids[-1] == 102
