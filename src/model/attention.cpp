@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/philox.h"
+#include "model/trained_attention.h"
 #include "model/upload.h"
 
 namespace bertdist {
@@ -120,6 +121,9 @@ at::Tensor packed_attention(const at::Tensor& query, const at::Tensor& key, cons
                             const std::optional<AttentionDropout>& dropout) {
   if (layout.kernel != AttentionKernel::by_length) {
     return attention_by_kernel(query, key, value, layout, num_heads, first_token_only, dropout);
+  }
+  if (query.is_cpu() && query.scalar_type() == at::kFloat) {
+    return trained_attention(query, key, value, layout, num_heads, first_token_only, dropout);
   }
   std::vector<at::Tensor> contexts;
   contexts.reserve(layout.groups.size());

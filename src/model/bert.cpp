@@ -21,6 +21,7 @@
 #include "model/initial_parameter.h"
 #include "model/packed_linear.h"
 #include "model/safetensors.h"
+#include "model/trained_linear.h"
 #include "model/upload.h"
 #include "model/word_embedding.h"
 
@@ -90,10 +91,8 @@ at::Tensor BertForSequenceClassification::normalize(const at::Tensor& hidden, co
 }
 
 at::Tensor BertForSequenceClassification::linear(const at::Tensor& input, const Linear& layer) const {
-  if (matmul_dtype_ == at::kFloat) return at::linear(input, layer.weight, layer.bias);
-  const at::Tensor product =
-      at::linear(input.to(matmul_dtype_), layer.weight.to(matmul_dtype_), layer.bias.to(matmul_dtype_));
-  return keeps_matmul_dtype_ ? product : product.to(at::kFloat);
+  if (!keeps_matmul_dtype_) return trained_linear(input, layer.weight, layer.bias, matmul_dtype_);
+  return at::linear(input.to(matmul_dtype_), layer.weight.to(matmul_dtype_), layer.bias.to(matmul_dtype_));
 }
 
 PackedLayout BertForSequenceClassification::layout_of(const BertInput& input) const {

@@ -22,11 +22,6 @@ namespace {
 constexpr int num_lanes = 16;
 constexpr int group_size = 64;  // elements that num_lanes blocks of four words make
 
-struct MaskRule {
-  std::uint32_t drop_below;
-  float scale;
-};
-
 std::uint32_t low(std::uint64_t value) {
   return static_cast<std::uint32_t>(value);
 }
@@ -77,20 +72,6 @@ void fill_groups(float* mask, std::int64_t first, std::int64_t last, std::uint32
   }
 }
 
-void fill_row(float* mask, std::int64_t num_elements, PhiloxKey key, DropoutSite site, const MaskRule& rule) {
-  const std::int64_t whole_groups = num_elements / group_size;
-  fill_groups(mask, 0, whole_groups, site.id, key[0], key[1], rule.drop_below, rule.scale);
-  if (num_elements % group_size != 0) {
-    std::array<float, group_size> rest;
-    fill_groups(rest.data(), whole_groups, whole_groups + 1, site.id, key[0], key[1], rule.drop_below, rule.scale);
-    std::copy_n(rest.begin(), num_elements % group_size, mask + whole_groups * group_size);
-  }
-}
-
-MaskRule rule_of(double p) {
-  return {static_cast<std::uint32_t>(std::min(p * 0x1p32, 0x1p32 - 1)), static_cast<float>(1.0 / (1.0 - p))};
-}
-
 void require_fitting(const at::Tensor& x, std::span<const std::int64_t> row_ids,
                      std::span<const std::int64_t> offsets) {
   if (offsets.size() == row_ids.size() + 1 && offsets.front() == 0 && offsets.back() == x.numel()) return;
@@ -99,17 +80,45 @@ void require_fitting(const at::Tensor& x, std::span<const std::int64_t> row_ids,
 
 }  // namespace
 
+KeyedMask::KeyedMask(double p, const Dropout& dropout, DropoutSite site)
+    : dropout_(dropout),
+      site_(site),
+      drop_below_(static_cast<std::uint32_t>(std::min(p * 0x1p32, 0x1p32 - 1))),
+      keep_factor_(static_cast<float>(1.0 / (1.0 - p))) {}
+
+void KeyedMask::fill(float* mask, std::int64_t row_id, std::int64_t first, std::int64_t count) const {
+  const PhiloxKey key = row_key(dropout_, row_id);
+  const auto fill_whole = [&](float* target, std::int64_t begin, std::int64_t end) {
+    fill_groups(target, begin, end, site_.id, key[0], key[1], drop_below_, keep_factor_);
+  };
+  const auto fill_part = [&](std::int64_t group, std::int64_t offset, std::int64_t size) {
+    std::array<float, group_size> values;
+    fill_whole(values.data(), group, group + 1);
+    mask = std::copy_n(values.begin() + offset, size, mask);
+    count -= size;
+  };
+  std::int64_t group = first / group_size;
+  if (first % group_size != 0) {
+    fill_part(group, first % group_size, std::min(group_size - first % group_size, count));
+    ++group;
+  }
+  const std::int64_t num_whole = count / group_size;
+  fill_whole(mask, group, group + num_whole);
+  mask += num_whole * group_size;
+  if (count % group_size != 0) fill_part(group + num_whole, 0, count % group_size);
+}
+
 at::Tensor keyed_dropout_by_operators(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
                                       std::span<const std::int64_t> row_ids, std::span<const std::int64_t> offsets) {
   require_fitting(x, row_ids, offsets);
   if (p == 0.0) return x;
-  const MaskRule rule = rule_of(p);
+  const KeyedMask mask(p, dropout, site);
   std::vector<PhiloxKey> keys;
   keys.reserve(row_ids.size());
   for (const std::int64_t row_id : row_ids) keys.push_back(row_key(dropout, row_id));
-  const at::Tensor keep = philox_keep_mask(keys, offsets, site.id, rule.drop_below, x.device());
+  const at::Tensor keep = philox_keep_mask(keys, offsets, site.id, mask.drop_below(), x.device());
   // Of the two factors backward keeps the mask alone, one byte an element.
-  return x * keep.view(x.sizes()) * rule.scale;
+  return x * keep.view(x.sizes()) * mask.keep_factor();
 }
 
 at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
@@ -117,12 +126,12 @@ at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, 
   if (!x.is_cpu()) return keyed_dropout_by_operators(x, p, dropout, site, row_ids, offsets);
   require_fitting(x, row_ids, offsets);
   if (p == 0.0) return x;
-  const MaskRule rule = rule_of(p);
+  const KeyedMask keyed_mask(p, dropout, site);
   at::Tensor mask = at::empty(x.sizes(), at::kFloat);
   float* values = mask.mutable_data_ptr<float>();
   at::parallel_for(0, static_cast<std::int64_t>(row_ids.size()), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      fill_row(values + offsets[row], offsets[row + 1] - offsets[row], row_key(dropout, row_ids[row]), site, rule);
+      keyed_mask.fill(values + offsets[row], row_ids[row], 0, offsets[row + 1] - offsets[row]);
     }
   });
   return x * mask.to(x.scalar_type());

@@ -53,4 +53,21 @@ at::Tensor keyed_dropout_by_operators(const at::Tensor& x, double p, const Dropo
 at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
                          std::span<const std::int64_t> row_ids);
 
+// The same masks, for code that multiplies while it computes.
+class KeyedMask {
+ public:
+  KeyedMask(double p, const Dropout& dropout, DropoutSite site);
+
+  float keep_factor() const { return keep_factor_; }  // 1 / (1 - p)
+  std::uint32_t drop_below() const { return drop_below_; }
+  // mask = elements first to first + count - 1 of a row's, each 0 or keep_factor().
+  void fill(float* mask, std::int64_t row_id, std::int64_t first, std::int64_t count) const;
+
+ private:
+  Dropout dropout_;
+  DropoutSite site_;
+  std::uint32_t drop_below_;
+  float keep_factor_;
+};
+
 }  // namespace bertdist

@@ -10,12 +10,53 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/target_clones.h"
 
 namespace bertdist {
 
 namespace {
 
 constexpr double kClipEpsilon = 1e-6;  // clip_grad_norm_'s own
+constexpr std::int64_t kBlock = 2048;  // elements: a few words' embeddings, and a part of the first-level cache
+constexpr std::int64_t kBlocksPerTask = 32;
+
+std::int64_t num_blocks(std::int64_t num_elements) {
+  return (num_elements + kBlock - 1) / kBlock;
+}
+
+struct Range {
+  std::int64_t first, count;
+};
+
+Range range_of(std::int64_t block, std::int64_t num_elements) {
+  return {block * kBlock, std::min(kBlock, num_elements - block * kBlock)};
+}
+
+BERTDIST_TARGET_CLONES
+bool is_zero(const float* values, std::int64_t count) {
+  std::int32_t num_others = 0;
+  for (std::int64_t i = 0; i < count; ++i) num_others += values[i] == 0.0f ? 0 : 1;
+  return num_others == 0;
+}
+
+// In lanes: a sum in one variable waits for each addition.
+BERTDIST_TARGET_CLONES
+double sum_of_squares(const float* values, std::int64_t count) {
+  constexpr std::int64_t kLanes = 16;
+  double lanes[kLanes] = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const double value = values[i + lane];
+      lanes[lane] += value * value;
+    }
+  }
+  for (; i < count; ++i) lanes[0] += static_cast<double>(values[i]) * values[i];
+  return std::accumulate(lanes, lanes + kLanes, 0.0);
+}
 
 }  // namespace
 
@@ -35,12 +76,9 @@ AdamWStep AdamW::begin_step(double learning_rate) {
           .num_updates = num_updates_};
 }
 
-void AdamW::step(double learning_rate, float gradient_scale) {
-  AdamWStep step = begin_step(learning_rate);
-  const std::int64_t decayed = parameters_.num_decayed_elements();
-  update(0, decayed, gradient_scale, step);
-  step.weight_decay = 0;
-  update(decayed, parameters_.num_elements() - decayed, gradient_scale, step);
+void AdamW::set_num_updates(std::int64_t num_updates) {
+  num_updates_ = num_updates;
+  idle_.clear();
 }
 
 void AdamW::step_on_device(double learning_rate, const at::Tensor& grad_scale, const at::Tensor& found_inf) {
@@ -61,22 +99,58 @@ void AdamW::step_on_device(double learning_rate, const at::Tensor& grad_scale, c
   gradients.zero_();
 }
 
-void AdamW::update(std::int64_t offset, std::int64_t count, float gradient_scale, const AdamWStep& step) {
-  constexpr std::int64_t kGrain = 1 << 16;
-  const auto at = [&](const at::Tensor& flat) { return flat.data_ptr<float>() + offset; };
-  float* const values = at(parameters_.values());
-  float* const gradients = at(parameters_.gradients());
-  float* const exp_avg = at(exp_avg_);
-  float* const exp_avg_sq = at(exp_avg_sq_);
-  at::parallel_for(0, count, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    update_adamw(values + begin, exp_avg + begin, exp_avg_sq + begin, gradients + begin, end - begin, gradient_scale,
-                 step);
-    std::fill(gradients + begin, gradients + end, 0.0f);
+void AdamW::step(double learning_rate, float gradient_scale) {
+  if (idle_.empty()) find_idle_blocks();
+  const AdamWStep step = begin_step(learning_rate);
+  at::parallel_for(0, num_blocks(parameters_.num_elements()), kBlocksPerTask,
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t block = begin; block < end; ++block) update(block, step, gradient_scale);
+                   });
+}
+
+void AdamW::find_idle_blocks() {
+  const std::int64_t num_elements = parameters_.num_elements();
+  const float* const exp_avg = exp_avg_.const_data_ptr<float>();
+  const float* const exp_avg_sq = exp_avg_sq_.const_data_ptr<float>();
+  idle_.resize(static_cast<std::size_t>(num_blocks(num_elements)));
+  at::parallel_for(0, std::ssize(idle_), kBlocksPerTask, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const auto [first, count] = range_of(block, num_elements);
+      idle_[static_cast<std::size_t>(block)] = is_zero(exp_avg + first, count) && is_zero(exp_avg_sq + first, count);
+    }
   });
 }
 
+void AdamW::update(std::int64_t block, const AdamWStep& step, float gradient_scale) {
+  const auto [first, count] = range_of(block, parameters_.num_elements());
+  float* const gradients = parameters_.gradients().data_ptr<float>() + first;
+  std::uint8_t& idle = idle_[static_cast<std::size_t>(block)];
+  idle = idle && is_zero(gradients, count);
+  const auto update_part = [&](std::int64_t begin, std::int64_t end, double weight_decay) {
+    if (begin >= end || (idle && weight_decay == 0)) return;
+    const auto at = [&](const at::Tensor& flat) { return flat.data_ptr<float>() + first + begin; };
+    AdamWStep part = step;
+    part.weight_decay = weight_decay;
+    update_adamw(at(parameters_.values()), at(exp_avg_), at(exp_avg_sq_), gradients + begin, end - begin,
+                 gradient_scale, part);
+  };
+  const std::int64_t decayed = std::clamp<std::int64_t>(parameters_.num_decayed_elements() - first, 0, count);
+  update_part(0, decayed, step.weight_decay);
+  update_part(decayed, count, 0);
+  if (!idle) std::fill_n(gradients, count, 0.0f);
+}
+
 double grad_norm(const FlatParameters& parameters) {
-  return grad_norm_on_device(parameters).item<double>();
+  const std::int64_t num_elements = parameters.num_elements();
+  const float* const gradients = parameters.reduced().const_data_ptr<float>();
+  std::vector<double> squares(static_cast<std::size_t>(num_blocks(num_elements)));
+  at::parallel_for(0, std::ssize(squares), kBlocksPerTask, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const auto [first, count] = range_of(block, num_elements);
+      squares[static_cast<std::size_t>(block)] = sum_of_squares(gradients + first, count);
+    }
+  });
+  return std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
 }
 
 at::Tensor grad_norm_on_device(const FlatParameters& parameters) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "optim/flat_parameters.h"
 #include "optim/linear_kernels.h"
@@ -28,26 +29,33 @@ class AdamW {
   // divided by `grad_scale`, and where `found_inf` is 1 nothing but the gradients changes. Both are float32 scalars
   // there.
   void step_on_device(double learning_rate, const at::Tensor& grad_scale, const at::Tensor& found_inf);
-  // Counts an update that the caller does himself, on values and moments, and says what it is to be.
+  // Counts an update that the caller does himself, on values and moments, and says what it is to be. One optimiser has
+  // either such updates or step()'s.
   AdamWStep begin_step(double learning_rate);
 
-  // The state that a checkpoint holds: moments of [num_elements] and the number of updates done.
+  // The state that a checkpoint holds: moments of [num_elements] and the number of updates done. Whoever writes to the
+  // moments calls set_num_updates before the next step.
   const at::Tensor& exp_avg() const { return exp_avg_; }
   const at::Tensor& exp_avg_sq() const { return exp_avg_sq_; }
   std::int64_t num_updates() const { return num_updates_; }
-  void set_num_updates(std::int64_t num_updates) { num_updates_ = num_updates; }
+  void set_num_updates(std::int64_t num_updates);
 
  private:
-  void update(std::int64_t offset, std::int64_t count, float gradient_scale, const AdamWStep& step);
+  void find_idle_blocks();
+  void update(std::int64_t block, const AdamWStep& step, float gradient_scale);
 
   FlatParameters& parameters_;
   AdamWOptions options_;
   std::int64_t num_updates_ = 0;
   at::Tensor exp_avg_;
   at::Tensor exp_avg_sq_;
+  // Blocks whose moments are all zero, such as the embeddings of words that no batch has had: as long as their
+  // gradient is zero too, an update changes nothing but by weight decay. Empty: not known.
+  std::vector<std::uint8_t> idle_;
 };
 
-double grad_norm(const FlatParameters& parameters);  // the 2-norm; not finite when any gradient is not
+// The 2-norm; not finite when any gradient is not. Its bits do not depend on the number of threads.
+double grad_norm(const FlatParameters& parameters);
 
 // What torch.nn.utils.clip_grad_norm_ scales gradients of this norm by, so that theirs is at most max_norm: 1 where
 // they are short enough, or max_norm is 0.

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/target_clones.h"
+#include "base/vectors.h"
 #include "optim/flush_denormals.h"
 
 namespace bertdist {
@@ -82,52 +83,67 @@ void update_of_eight(float* __restrict parameter, float* __restrict exp_avg, flo
   }
 }
 
-// The compiler's own reductions take longer than the products: so the sums are written as vectors of 16 lanes, on any
-// processor, and folded eight at a time.
-using Lanes = float __attribute__((vector_size(64)));
-using UnalignedLanes = float __attribute__((vector_size(64), aligned(4)));
-using LaneOrder = std::int32_t __attribute__((vector_size(64)));
-
 // The sums of neighbouring lanes, first's and then second's.
-#define BERTDIST_FOLD(first, second)                                                                        \
-  (__builtin_shuffle(first, second, LaneOrder{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30}) + \
-   __builtin_shuffle(first, second, LaneOrder{1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31}))
-
-// sums[0..8] = row . each of eight rows of values, `stride` apart.
-BERTDIST_TARGET_CLONES
-void dot_eight(const float* __restrict row, const float* __restrict values, std::int64_t stride, std::int64_t count,
-               float* __restrict sums) {
-  Lanes s0{}, s1{}, s2{}, s3{}, s4{}, s5{}, s6{}, s7{};
-  const auto lanes_at = [](const float* from) { return reinterpret_cast<const UnalignedLanes*>(from); };
-  std::int64_t i = 0;
-  for (; i + 16 <= count; i += 16) {
-    const float* v = values + i;
-    const Lanes r = *lanes_at(row + i);
-    s0 += r * *lanes_at(v);
-    s1 += r * *lanes_at(v + stride);
-    s2 += r * *lanes_at(v + 2 * stride);
-    s3 += r * *lanes_at(v + 3 * stride);
-    s4 += r * *lanes_at(v + 4 * stride);
-    s5 += r * *lanes_at(v + 5 * stride);
-    s6 += r * *lanes_at(v + 6 * stride);
-    s7 += r * *lanes_at(v + 7 * stride);
-  }
-  const Lanes quarters0 = BERTDIST_FOLD(BERTDIST_FOLD(s0, s1), BERTDIST_FOLD(s2, s3));
-  const Lanes quarters1 = BERTDIST_FOLD(BERTDIST_FOLD(s4, s5), BERTDIST_FOLD(s6, s7));
-  const Lanes halves = BERTDIST_FOLD(quarters0, quarters1);
-  const Lanes folded = BERTDIST_FOLD(halves, halves);
-  for (std::int64_t k = 0; k < kRowUnit; ++k) {
-    sums[k] = folded[k];
-    for (std::int64_t rest = i; rest < count; ++rest) sums[k] += row[rest] * values[k * stride + rest];
+template <std::int64_t lanes>
+[[gnu::always_inline]] inline void fold(const Floats<lanes>& first, const Floats<lanes>& second, Floats<lanes>& sums) {
+  using Order = typename Vectors<lanes>::Integers;
+  if constexpr (lanes == 16) {
+    sums = __builtin_shuffle(first, second, Order{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30}) +
+           __builtin_shuffle(first, second, Order{1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31});
+  } else {
+    sums = __builtin_shuffle(first, second, Order{0, 2, 4, 6, 8, 10, 12, 14}) +
+           __builtin_shuffle(first, second, Order{1, 3, 5, 7, 9, 11, 13, 15});
   }
 }
+
+// sums[0..8] = row . each of eight rows of values, `stride` apart. The compiler's own reductions take longer than the
+// products: so the sums are written as vectors, and folded eight at a time.
+struct DotEight {
+  template <std::int64_t lanes>
+  [[gnu::always_inline]] static void run(const float* row, const float* values, std::int64_t stride, std::int64_t count,
+                                         float* sums) {
+    using Vector = Floats<lanes>;
+    Vector s0{}, s1{}, s2{}, s3{}, s4{}, s5{}, s6{}, s7{};
+    std::int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+      const float* v = values + i;
+      const Vector r = at<lanes>(row + i);
+      s0 += r * at<lanes>(v);
+      s1 += r * at<lanes>(v + stride);
+      s2 += r * at<lanes>(v + 2 * stride);
+      s3 += r * at<lanes>(v + 3 * stride);
+      s4 += r * at<lanes>(v + 4 * stride);
+      s5 += r * at<lanes>(v + 5 * stride);
+      s6 += r * at<lanes>(v + 6 * stride);
+      s7 += r * at<lanes>(v + 7 * stride);
+    }
+    fold<lanes>(s0, s1, s0);
+    fold<lanes>(s2, s3, s2);
+    fold<lanes>(s4, s5, s4);
+    fold<lanes>(s6, s7, s6);
+    fold<lanes>(s0, s2, s0);
+    fold<lanes>(s4, s6, s4);
+    fold<lanes>(s0, s4, s0);
+    if constexpr (lanes == 16) fold<lanes>(s0, s0, s0);
+    for (std::int64_t k = 0; k < kRowUnit; ++k) {
+      sums[k] = s0[k];
+      for (std::int64_t rest = i; rest < count; ++rest) sums[k] += row[rest] * values[k * stride + rest];
+    }
+  }
+
+ private:
+  template <std::int64_t lanes>
+  [[gnu::always_inline]] static const typename Vectors<lanes>::UnalignedFloats& at(const float* values) {
+    return *reinterpret_cast<const typename Vectors<lanes>::UnalignedFloats*>(values);
+  }
+};
 
 // One column of the output.
 void multiply_row(const float* row, const float* input, std::int64_t rows, std::int64_t in, float* output,
                   std::int64_t out) {
   Factors sums;
   for (std::int64_t first = 0; first < rows; first += kRowUnit) {
-    dot_eight(row, input + first * in, in, in, sums.data());
+    run_kernel<DotEight>(row, input + first * in, in, in, sums.data());
     for (std::int64_t i = 0; i < kRowUnit; ++i) output[(first + i) * out] = sums[static_cast<std::size_t>(i)];
   }
 }
@@ -148,8 +164,6 @@ void update_row(float* weight, float* exp_avg, float* exp_avg_sq, const LinearBa
                     batch.input + last * in + begin, in, last_factors.data(), count, coefficients);
   }
 }
-
-#undef BERTDIST_FOLD
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <utility>
 
 #include "base/philox.h"
 #include "model/model_test_tools.h"
@@ -40,6 +41,19 @@ TEST(KeyedDropoutTest, ARowsMaskDoesNotDependOnItsBatch) {
   EXPECT_TRUE(at::equal(together.slice(0, 0, 2).flatten(), mask_of(66, 0.5, dropout, site, 8)));
   EXPECT_TRUE(at::equal(together.slice(0, 2, 3).flatten(), mask_of(33, 0.5, dropout, site, 3)));
   EXPECT_TRUE(at::equal(together.slice(0, 3, 7).flatten(), mask_of(132, 0.5, dropout, site, 1000)));
+}
+
+TEST(KeyedMaskTest, HasAnyPartOfARowsMask) {
+  const KeyedMask mask(0.4, dropout, site);
+  const at::Tensor whole = mask_of(1000, 0.4, dropout, site, 9);
+  for (const auto& [first, count] : {std::pair{0, 1000}, {1, 3}, {63, 2}, {64, 64}, {130, 700}}) {
+    std::vector<float> part(static_cast<std::size_t>(count) + 1, 7.0f);
+    mask.fill(part.data(), 9, first, count);
+    EXPECT_EQ(part.back(), 7.0f) << "written past the end";
+    for (int i = 0; i < count; ++i)
+      ASSERT_EQ(part[static_cast<std::size_t>(i)], whole[first + i].item<float>()) << first << " + " << i;
+  }
+  EXPECT_EQ(mask.keep_factor(), static_cast<float>(1 / 0.6));
 }
 
 TEST(KeyedDropoutTest, DoesNotDependOnTheNumberOfThreads) {

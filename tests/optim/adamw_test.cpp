@@ -1,6 +1,7 @@
 #include "optim/adamw.h"
 
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/allclose.h>
@@ -12,6 +13,8 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <utility>
 
 namespace bertdist {
 namespace {
@@ -142,6 +145,44 @@ TEST(AdamW, TheFusedOperatorLeavesAllAsItIsWhereItIsTold) {
   EXPECT_EQ(flat.gradients().abs().sum().item<float>(), 0);
 }
 
+// Embeddings of words that come late, or never.
+TEST(AdamW, WhatHasHadNoGradientChangesByDecayAloneAndCatchesUp) {
+  at::manual_seed(3);
+  const std::int64_t num_words = 900, width = 7;  // several of the optimiser's blocks
+  for (const double weight_decay : {0.0, 0.1}) {
+    const std::vector<TrainableParameter> parameters{{"words.weight", at::randn({num_words, width}).requires_grad_()},
+                                                     {"layer.bias", at::randn({width}).requires_grad_()}};
+    const at::Tensor start = parameters[0].tensor.detach().clone();
+    const AdamWOptions options{.weight_decay = weight_decay};
+    ReferenceAdamW reference(parameters[0].tensor);
+    FlatParameters flat(parameters);
+    std::optional<AdamW> optimizer(std::in_place, flat, options);
+    for (int step = 0; step < 8; ++step) {
+      at::Tensor gradient = parameters[0].tensor.mutable_grad();
+      gradient.narrow(0, 0, 2).normal_();
+      if (step % 2 == 1) gradient.narrow(0, 600, 1).normal_();
+      reference.update(gradient, 1e-2, options, weight_decay);
+      if (step == 4) {  // as a resumed run does
+        const at::Tensor exp_avg = optimizer->exp_avg(), exp_avg_sq = optimizer->exp_avg_sq();
+        const std::int64_t num_updates = optimizer->num_updates();
+        optimizer.emplace(flat, options);
+        optimizer->exp_avg().copy_(exp_avg);
+        optimizer->exp_avg_sq().copy_(exp_avg_sq);
+        optimizer->set_num_updates(num_updates);
+      }
+      optimizer->step(1e-2);
+      EXPECT_EQ(gradient.abs().sum().item<float>(), 0);
+    }
+    const at::Tensor values = parameters[0].tensor.detach().flatten();
+    for (std::int64_t i = 0; i < values.numel(); ++i) {
+      EXPECT_NEAR(values[i].item<double>(), reference.value[static_cast<std::size_t>(i)], 2e-6) << i;
+    }
+    if (weight_decay == 0) {
+      EXPECT_TRUE(at::equal(values.slice(0, 14, 600 * width), start.flatten().slice(0, 14, 600 * width)));
+    }
+  }
+}
+
 TEST(ClipFactor, IsOneForShortGradientsAndWithoutALimit) {
   EXPECT_NEAR(clip_factor(4.0, 1.0), 0.25, 1e-6);
   EXPECT_EQ(clip_factor(4.0, 5.0), 1.0f);
@@ -156,6 +197,19 @@ TEST(GradNorm, ReportsAGradientThatIsNotFinite) {
   FlatParameters flat(make_parameters());
   flat.gradients()[3] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(std::isnan(grad_norm(flat)));
+}
+
+TEST(GradNorm, HasTheSameBitsOnAnyNumberOfThreads) {
+  at::manual_seed(4);
+  FlatParameters flat({{"layer.weight", at::randn({700, 500}).requires_grad_()}});
+  flat.gradients().normal_();
+  const int num_threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const double norm = grad_norm(flat);
+  EXPECT_NEAR(norm, flat.gradients().to(at::kDouble).norm().item<double>(), 1e-9);
+  at::set_num_threads(3);
+  EXPECT_EQ(grad_norm(flat), norm);
+  at::set_num_threads(num_threads);
 }
 
 }  // namespace
