@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "comm/communicator_suite.h"
+#include "comm/error_told.h"
 #include "comm/mpi_communicator.h"
 #include "comm/one_process_communicator.h"
 
@@ -52,13 +53,7 @@ TEST(CommunicatorErrors, DifferentCallsAreNamedBeforeThePayloadMoves) {
 
 template <typename Call>
 std::string error_of(const Call& call, ExitCode code = ExitCode::peer) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code);
-    return error.what();
-  }
-  return "";
+  return error_told(call, code);
 }
 
 TEST(CommunicatorErrors, TheRankInAnotherCallIsNamedWithBothCalls) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "comm/device_memory.h"
+#include "comm/error_told.h"
 #include "comm/nccl/nccl_communicator.h"
 #include "nccl_stand_in/stand_in.h"
 
@@ -44,14 +45,9 @@ class NcclTest : public testing::Test {
 
   template <typename Call>
   static std::string error_of(ExitCode code, const Call& call) {
-    try {
-      call();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      return error.what();
-    }
-    ADD_FAILURE() << "no error";
-    return "";
+    const std::string message = error_told(call, code);
+    EXPECT_NE(message, "") << "no error";
+    return message;
   }
 };
 
