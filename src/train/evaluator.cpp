@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "data/split.h"
+#include "train/divergence.h"
 #include "train/logit_table.h"
 
 namespace bertdist {
@@ -91,7 +92,12 @@ Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_
   std::string metrics;
   if (communicator.rank() == 0) {
     std::vector<std::int64_t> labels;
-    for (std::int64_t i = 0; i < dataset.size(); ++i) labels.push_back(dataset.label(i));
+    for (std::int64_t i = 0; i < dataset.size(); ++i) {
+      require_finite(
+          std::span(logits).subspan(static_cast<std::size_t>(i * num_labels), static_cast<std::size_t>(num_labels)),
+          dataset.row(i), dataset.cache().source(), dataset.cache().source_line(dataset.row(i)));
+      labels.push_back(dataset.label(i));
+    }
     metrics = metrics_to_json(
                   compute_classification_metrics(logits, labels, static_cast<int>(num_labels), label_smoothing_factor))
                   .dump();

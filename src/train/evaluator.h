@@ -37,7 +37,7 @@ struct Evaluation {
 };
 
 // Collective. Metrics of a whole split, the same on every rank; the loss is that of the training, smoothed where that
-// is. Throws Error(data) where a row has no label.
+// is. Throws Error(data) where a row has no label, on rank 0 Error(numeric) where logits are not finite.
 Evaluation evaluate(const Forward& forward, std::int64_t batch_size, std::int64_t num_labels,
                     double label_smoothing_factor, Communicator& communicator);
 

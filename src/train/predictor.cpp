@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "data/cooperation.h"
 #include "text/row_stream.h"
 #include "train/dataset.h"
+#include "train/divergence.h"
 #include "train/evaluator.h"
 #include "train/frozen_pass.h"
 #include "train/skipped_rows.h"
@@ -153,15 +153,6 @@ class RowSource {
   std::size_t num_invalid_utf8_ = 0;
 };
 
-void require_finite(std::span<const float> logits, const RowSource::Line& line, const std::string& file) {
-  if (std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); })) return;
-  throw Error(
-      ExitCode::numeric,
-      fmt::format("the logits of row {} ({}:{}) are not finite", line.row, text_name(file), line.line),
-      "the model's weights hold NaN or infinities, or values so large that they overflow; take a checkpoint from "
-      "before the training went wrong");
-}
-
 }  // namespace
 
 std::int64_t predict(const BertForSequenceClassification& model, const BertTokenizer& tokenizer,
@@ -196,7 +187,7 @@ std::int64_t predict(const BertForSequenceClassification& model, const BertToken
     for (std::size_t i = 0; i < lines.size(); ++i) {
       const auto row_logits =
           std::span(logits).subspan(i * static_cast<std::size_t>(num_labels), static_cast<std::size_t>(num_labels));
-      require_finite(row_logits, lines[i], options.file);
+      require_finite(row_logits, lines[i].row, text_name(options.file), lines[i].line);
       writer->write(lines[i].row, row_logits, lines[i].echoed);
     }
     if (writer) writer->flush();

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "data/split.h"
+#include "train/divergence.h"
 #include "train/operator_threads.h"
 #include "train/tensor_bytes.h"
 
@@ -283,10 +284,7 @@ void Trainer::fail_not_finite(std::int64_t step, std::span<const std::int64_t> i
   throw Error(ExitCode::numeric,
               fmt::format("step {}: loss {}, gradient norm {}: not finite; {}", step + 1, result.loss, result.grad_norm,
                           lines.empty() ? "the loss of each single row is finite" : "rows at lines" + lines),
-              fmt::format("lower learning_rate, add warmup_steps or set max_grad_norm{}",
-                          role_ == TrainerRole::trial || checkpoints_.newest_first().empty()
-                              ? ""
-                              : "; the last checkpoint is still good"));
+              divergence_hint(role_ == TrainerRole::run ? &checkpoints_ : nullptr, step));
 }
 
 void Trainer::report_progress(double loss) {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "train/divergence.h"
 #include "train/tensor_bytes.h"
 #include "train/trainer.h"
 
@@ -38,8 +39,16 @@ void Trainer::log_train_loss(const StepResult& result) {
 }
 
 Evaluation Trainer::run_evaluation() {
-  Evaluation evaluation = evaluate(*validation_forward_, config_.per_device_eval_batch_size,
-                                   model_.config().num_labels(), config_.label_smoothing_factor, communicator_);
+  Evaluation evaluation;
+  try {
+    evaluation = evaluate(*validation_forward_, config_.per_device_eval_batch_size, model_.config().num_labels(),
+                          config_.label_smoothing_factor, communicator_);
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::numeric) throw;
+    checkpoint_writer_.finish();
+    throw Error(ExitCode::numeric, fmt::format("evaluation after step {}: {}", state_.global_step, error.what()),
+                divergence_hint(role_ == TrainerRole::run ? &checkpoints_ : nullptr, state_.global_step));
+  }
   nlohmann::ordered_json entry{{"epoch", state_.epoch}};
   entry.update(evaluation.to_json("eval_"));
   entry["step"] = state_.global_step;

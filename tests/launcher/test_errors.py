@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from reference.program import WITH_PERMISSIONS
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
 BERTDIST = os.environ["BERTDIST"]
-CONFIGURATION, DATA, MODEL, OUTPUT, COMMUNICATION, NUMERIC, DEVICE = 2, 3, 4, 5, 6, 7, 8
+CONFIGURATION, DATA, MODEL, OUTPUT, COMMUNICATION, DEVICE = 2, 3, 4, 5, 6, 8
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "text", "of", "words"]
 ROWS = ["good text,0", "bad text,1", "good words,0", "bad words,1", "good,0", "bad,1"]
 
@@ -303,18 +302,6 @@ def test_output_folder_in_use_is_left_alone(tmp_path, model, table):
     assert (tmp_path / "out" / "eval_results.json").exists(), "a run that cannot start takes nothing away"
     assert train(tmp_path, *options, "--overwrite_output_dir").returncode == 0
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
-
-
-def test_a_loss_that_is_not_finite(tmp_path, model, table):
-    options = ["--learning_rate", "1e38", "--max_grad_norm", 0, "--num_train_epochs", 20, "--global_batch_size", 2]
-    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, *options)
-    assert_fails(done, NUMERIC, "step ", "not finite", "learning_rate")
-    (lines,) = re.findall(r"not finite; rows at lines((?: [0-9]+)+)$", done.stderr, re.MULTILINE)
-    assert {int(line) for line in lines.split()} <= set(range(2, 8))
-    assert "checkpoint" not in done.stderr, "there is none"
-    (tmp_path / "out").rename(tmp_path / "without")
-    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, *options, "--save_steps", 1)
-    assert_fails(done, NUMERIC, "not finite", "the last checkpoint is still good")
 
 
 def test_too_little_memory(tmp_path, model, table):
