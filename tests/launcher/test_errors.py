@@ -236,6 +236,19 @@ def test_weights_that_do_not_fit(tmp_path, model, table):
     assert not (tmp_path / "cache").exists(), "weights are held against their config.json before anything is tokenised"
 
 
+def test_tensors_that_are_not_used_are_listed(tmp_path, model, table):
+    pretrained = Path(shutil.copytree(model, tmp_path / "pretrained"))
+    tensors = load_file(pretrained / "model.safetensors")
+    extra = {"cls.predictions.bias": torch.zeros(len(WORDS)), "cls.seq_relationship.weight": torch.zeros(2, 8)}
+    save_file({**tensors, **extra}, pretrained / "model.safetensors", metadata={"format": "pt"})
+    done = train(tmp_path, "--model_name_or_path", pretrained, "--train_file", table)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "not used" in line]
+    assert line == f"not used from '{pretrained}': cls.predictions.bias, cls.seq_relationship.weight"
+    done = train(tmp_path, "--model_name_or_path", model, "--train_file", table, "--overwrite_output_dir")
+    assert done.returncode == 0 and "not used" not in done.stderr, done.stderr
+
+
 def test_truncated_weights(tmp_path, model, table):
     broken = Path(shutil.copytree(model, tmp_path / "broken"))
     weights = broken / "model.safetensors"
