@@ -68,6 +68,7 @@ PeerWatch::PeerWatch(MPI_Comm world, const CommunicatorOptions& options)
 
 PeerWatch::~PeerWatch() {
   leave();
+  stand_in_ = {};  // before the descriptors go that it looks at: a closed one looks like a process that ended
   for (const auto& [rank, descriptor] : processes_) ::close(descriptor);
 }
 
