@@ -2,9 +2,9 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
+
 #include "base/error.h"
-#include "base/log.h"
-#include "comm/launch_environment.h"
 
 namespace bertdist {
 
@@ -38,6 +38,13 @@ NvidiaDevices find_nvidia_devices() {
 
 void require_fitting_device(const Config& config) {
   if (config.device == "cpu") return;
+  if (!kIsCudaBuild && config.device == "cuda") {
+    throw Error(ExitCode::device, "device = \"cuda\", but this bertdist was built for CPUs",
+                "build it for GPUs with launcher/setup --cuda, or compute on the CPU with device = \"cpu\"");
+  }
+  // Otherwise CUDA loads all of libtorch's kernels when it starts. The environment is what the program that computes
+  // has.
+  ::setenv("CUDA_MODULE_LOADING", "LAZY", /*overwrite=*/0);
   const NvidiaDevices devices = find_nvidia_devices();
   if (!kIsCudaBuild && devices.count > 0) {
     throw Error(ExitCode::device, "this machine has an NVIDIA GPU, but this bertdist was built for CPUs",
@@ -53,8 +60,10 @@ void require_fitting_device(const Config& config) {
                 "see nvidia-smi, and whether CUDA_VISIBLE_DEVICES hides them, or compute on the CPU with device = "
                 "\"cpu\"");
   }
-  const int rank = read_launch_environment().rank;
-  Log(rank, 1).info("warning: this version does not compute on GPUs yet: it uses the CPU; device = \"cpu\" says so");
+}
+
+bool computes_on_gpu(const Config& config) {
+  return config.device == "cuda" || (config.device == "auto" && kIsCudaBuild);
 }
 
 }  // namespace bertdist

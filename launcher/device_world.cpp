@@ -7,8 +7,8 @@
 
 namespace bertdist {
 
-MakeWorld world_on_device_of(const Config& config) {
-  if (config.device != "cuda") return &MpiSession::world;
+MakeWorld world_on_device(bool on_gpu) {
+  if (!on_gpu) return &MpiSession::world;
 #ifdef BERTDIST_CUDA
   return &make_nccl_world;
 #else

@@ -102,7 +102,7 @@ std::vector<std::unique_ptr<HeadFamily>> prepare_head_families(const Job& job,
     std::unique_ptr<HeadFamily> family;
     Failure failure;
     try {
-      family = without_trace([&] { return prepare_family(job, members); });
+      family = without_trace(job, [&] { return prepare_family(job, members); });
     } catch (const std::exception& exception) {
       failure = failure_of(exception);
     }

@@ -54,6 +54,12 @@ void require_data_files(Command command, const Config& config) {
   check("test_file", config.test_file);
 }
 
+void require_cpu(const Config& trial) {
+  if (trial.device != "cuda") return;
+  throw Error(ExitCode::configuration, "device = \"cuda\": a sweep's trials are trained on the CPU",
+              "leave device out, or set it to \"cpu\"; bertdist train computes one run on GPUs");
+}
+
 // What must be the same on all ranks: the program, the command and its whole configuration.
 std::map<std::string, std::string> identity_of(const Request& request) {
   std::map<std::string, std::string> values = option_values(request.config);
@@ -111,7 +117,9 @@ Request parse_request(const Invocation& invocation) {
   }
   const bool trains = request.sweep->action == SweepAction::run || request.sweep->action == SweepAction::submit;
   for (const Trial& trial : request.trials) {
-    if (trains) require_data_files(Command::train, trial.config);
+    if (!trains) continue;
+    require_data_files(Command::train, trial.config);
+    require_cpu(trial.config);
   }
   // A model that is missing is told where it is loaded.
   if (trains) check_trials_with_models(request.trials);

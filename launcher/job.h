@@ -9,6 +9,7 @@
 #include "comm/launch_environment.h"
 #include "config/config.h"
 #include "config/sweep_request.h"
+#include "gpu.h"
 #include "sweep/trials.h"
 
 namespace bertdist {
@@ -19,7 +20,8 @@ struct Job {
   Communicator& communicator;
   const LaunchEnvironment& launch;
   const Log& log;
-  int num_threads;  // of this rank
+  int num_threads;              // of this rank
+  std::optional<Gpu> gpu = {};  // where the model is; nothing: in host memory
 };
 
 struct Request {

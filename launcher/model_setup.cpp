@@ -18,7 +18,7 @@ BertForSequenceClassification load_model(const Job& job, const std::filesystem::
                                                                .classifier_dropout = job.config.classifier_dropout,
                                                                .seed = static_cast<std::uint64_t>(job.config.seed)},
                                                               report);
-  model.set_matmul_dtype(inference_dtype(job.config));
+  place_model(job, model, training_dtype(job));
   if (!report.initialized.empty()) {
     job.log.info("new, drawn from seed {}: {}", job.config.seed, fmt::join(report.initialized, ", "));
   }
@@ -55,6 +55,7 @@ BertForSequenceClassification load_trained_model(const Job& job, const std::file
                 "name the output_dir of a training, or one of its checkpoints, as model_name_or_path");
   }
   require_same_weights(model, job.communicator);
+  if (job.gpu) place_model(job, model, inference_dtype(job.config));
   return model;
 }
 

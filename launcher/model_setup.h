@@ -10,7 +10,7 @@
 
 namespace bertdist {
 
-// Models with their weights, as the configuration wants them.
+// Models with their weights, where the job computes and as the configuration wants them.
 
 // Not collective. Loads the weights and tells the user what was drawn from the seed and what was left unused. Labels of
 // `label_names`, the folder's own where that is empty.

@@ -1,14 +1,21 @@
 #include "base/error.h"
 #include "commands.h"
+#include "device.h"
 #include "device_world.h"
 #include "torch_setup.h"
 
 int main(int argc, char** argv) {
   using namespace bertdist;
   return run_program(argc, argv, [](const Request& request) {
+    // Sweeps train many small models, in ways that are the CPU's own.
+    const bool on_gpu = request.command != Command::sweep && computes_on_gpu(request.config);
     const auto run = [&](const std::function<void(const Job&)>& command) {
-      return run_job(
-          request, [&](const Job& job) { without_trace([&] { command(job); }); }, world_on_device_of(request.config));
+      const auto command_on_device = [&](const Job& job) {
+        Job placed = job;
+        if (on_gpu) placed.gpu = find_gpu(job.communicator);
+        without_trace(placed, [&] { command(placed); });
+      };
+      return run_job(request, command_on_device, world_on_device(on_gpu));
     };
     switch (request.command) {
       case Command::train:

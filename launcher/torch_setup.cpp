@@ -1,6 +1,7 @@
 #include "torch_setup.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,17 +11,25 @@
 #include <string>
 
 #include "base/error.h"
+#include "model/device_memory.h"
 #include "model/frozen_encoder.h"
 
 namespace bertdist {
 
-void use_threads(int num_threads) {
+int use_threads(const Job& job) {
+  const int num_threads = job.gpu ? 1 : job.num_threads;
   at::set_num_threads(num_threads);
+  return num_threads;
 }
 
 namespace {
 
+DeviceMath math_of(const Gpu& gpu, at::ScalarType wanted, std::int64_t head_dim) {
+  return cuda_math({gpu.major, gpu.minor}, wanted, head_dim);
+}
+
 at::ScalarType frozen_dtype(const Job& job) {
+  if (job.gpu) return training_dtype(job);
   if (job.config.dtype != "auto") return inference_dtype(job.config);
   std::int64_t lacking = processor_multiplies_bfloat16() ? 0 : 1;
   job.communicator.all_reduce(buffer_of(std::span(&lacking, 1)), ReduceOp::max, "processors without bfloat16");
@@ -43,6 +52,24 @@ at::ScalarType inference_dtype(const Config& config) {
   return config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
 }
 
+at::ScalarType training_dtype(const Job& job) {
+  if (!job.gpu) return inference_dtype(job.config);
+  return math_of(*job.gpu, job.config.dtype == "float32" ? at::kFloat : at::kBFloat16, /*head_dim=*/0).matmul_dtype;
+}
+
+void place_model(const Job& job, BertForSequenceClassification& model, at::ScalarType dtype) {
+  if (!job.gpu) {
+    model.set_matmul_dtype(dtype);
+    return;
+  }
+  const DeviceMath math = math_of(*job.gpu, dtype, model.config().head_dim());
+  model.use_device(device_of(*job.gpu), math);
+  if (job.gpu->major < 8) {
+    job.log.info("compute capability {}.{} is below 8.0, so there is no bfloat16 and no flash attention: float32",
+                 job.gpu->major, job.gpu->minor);
+  }
+}
+
 FrozenPassOptions frozen_pass_options(const Job& job) {
   return {.dtype = frozen_dtype(job),
           .cache_dir = job.config.token_cache_dir,
@@ -50,9 +77,17 @@ FrozenPassOptions frozen_pass_options(const Job& job) {
           .may_write = token_cache_is_writable(job)};
 }
 
-void rethrow_without_trace(const c10::Error& error) {
+void rethrow_without_trace(const Job& job, const c10::Error& error) {
   const std::string message = error.what_without_backtrace();
   if (message.find("memory") == message.npos) throw std::runtime_error("libtorch: " + message);
+  if (job.gpu && dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) {
+    throw Error(
+        ExitCode::device,
+        fmt::format("out of memory on CUDA device {}, {}: {}; libtorch says: {}", job.gpu->index, job.gpu->name,
+                    device_memory(device_of(*job.gpu)).to_string(), message),
+        "lower per_device_train_batch_size, or raise gradient_accumulation_steps where global_batch_size is set; "
+        "lower per_device_eval_batch_size or max_seq_length; nvidia-smi shows what others have on this device");
+  }
   throw Error(ExitCode::device, "out of memory: " + message,
               "lower the batch sizes or max_seq_length, or use fewer ranks on a host");
 }

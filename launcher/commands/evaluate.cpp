@@ -11,7 +11,7 @@
 namespace bertdist {
 
 void run_evaluate(const Job& job) {
-  use_threads(job.num_threads);
+  use_threads(job);
   const Config& config = job.config;
   const at::ScalarType dtype = inference_dtype(config);
   const ModelSource source = open_model_source(config);

@@ -7,7 +7,7 @@
 namespace bertdist {
 
 void run_predict(const Job& job) {
-  use_threads(job.num_threads);
+  use_threads(job);
   const Config& config = job.config;
   const ModelSource source = open_model_source(config);
   const BertForSequenceClassification model = load_trained_model(job, source.folder);

@@ -160,7 +160,7 @@ class Group {
     Failure failure;
     try {
       without_trace(
-          [&] { train_heads(job_, *item.family, item.trials, spec_, folder_, *writer_, record_head, stop_); });
+          job_, [&] { train_heads(job_, *item.family, item.trials, spec_, folder_, *writer_, record_head, stop_); });
     } catch (const std::exception& exception) {
       failure = failure_of(exception);
     }
@@ -177,8 +177,9 @@ class Group {
     TrialResult result;
     Failure failure;
     try {
-      result = without_trace(
-          [&] { return train_trial(trial_job, trial, spec_, folder_, writer_ ? &*writer_ : nullptr, stop_); });
+      result = without_trace(trial_job, [&] {
+        return train_trial(trial_job, trial, spec_, folder_, writer_ ? &*writer_ : nullptr, stop_);
+      });
     } catch (const std::exception& exception) {
       failure = failure_of(exception);
     }
@@ -234,7 +235,7 @@ std::vector<WorkItem> divide(const Job& job, const std::vector<const Trial*>& tr
 
 void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Trial>& trials) {
   const StopToken stop;
-  use_threads(job.num_threads);
+  use_threads(job);
   const SweepSpec& spec = request.file->spec();
   const SweepFolder folder(request.file->output_dir());
   const int groups = num_groups(job.communicator, spec);

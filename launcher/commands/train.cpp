@@ -35,8 +35,8 @@ void warn_of_unwritable_cache(const Job& job, const FrozenPassOptions& options, 
                job.config.token_cache_dir);
 }
 
-std::string describe_dtype(const Config& config, const RunIdentity& identity) {
-  if (config.dtype == "bfloat16") return "bfloat16";
+std::string describe_dtype(const Job& job, const RunIdentity& identity) {
+  if (training_dtype(job) == at::kBFloat16) return "bfloat16";
   return identity.frozen_dtype == "bfloat16" ? "float32, frozen layers bfloat16," : "float32";
 }
 
@@ -48,10 +48,10 @@ void announce_ranks(const Job& job, const RunIdentity& identity) {
   }
   const int world_size = identity.world_size;
   const bool is_simulation = world_size != job.communicator.world_size();
-  job.log.info("bertdist {}: {} rank{}{} on {} host{} ({}), {} thread{} each, {}, {} on the CPU", BERTDIST_VERSION,
+  job.log.info("bertdist {}: {} rank{}{} on {} host{} ({}), {} thread{} each, {}, {} on {}", BERTDIST_VERSION,
                world_size, world_size == 1 ? "" : "s", is_simulation ? ", simulated," : "", hosts.size(),
                hosts.size() == 1 ? "" : "s", *hosts.begin(), job.num_threads, job.num_threads == 1 ? "" : "s",
-               job.communicator.name(), describe_dtype(job.config, identity));
+               job.communicator.name(), describe_dtype(job, identity), job.gpu ? job.gpu->name : "the CPU");
   if (const std::string launch = describe(job.launch); !launch.empty()) job.log.info("{}", launch);
   if (job.launch.slurm && job.launch.slurm->num_tasks > job.communicator.world_size()) {
     job.log.info("SLURM has room for {} tasks in this job: mpirun, or srun --mpi=pmix, starts one rank on each",
@@ -76,12 +76,12 @@ void log_start(const Job& job) {
 void run_train(const Job& job) {
   const StopToken stop;
   if (job.config.debug) begin_debug_mode(job);
-  use_threads(job.num_threads);
+  const int num_threads = use_threads(job);
   const Config& config = job.config;
   Communicator& communicator = job.communicator;
   const FrozenPassOptions frozen_pass = frozen_pass_options(job);
   const RunIdentity identity =
-      identity_before_loading(config, num_ranks(config, communicator), job.num_threads, frozen_pass.dtype);
+      identity_before_loading(config, num_ranks(config, communicator), num_threads, frozen_pass.dtype);
   announce_ranks(job, identity);
   warn_of_unwritable_cache(job, frozen_pass, identity);
   const ModelSource source = open_model_source(config);

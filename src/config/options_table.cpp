@@ -254,11 +254,14 @@ Options machine_options() {
   return {
       word_option({"dtype", section, kComputes,
                    "The numbers of the layers' matrix products; weights, gradients and all else are float32. auto: "
-                   "bfloat16 in a training's frozen layers where the processor has instructions for it, otherwise "
-                   "float32, and float32 in evaluate and predict. bfloat16: also in layers that are trained."},
+                   "bfloat16 in a training's frozen layers where the processor has instructions for it, and in all "
+                   "layers of a training on a GPU that has it (compute capability 8.0), otherwise float32, and float32 "
+                   "in evaluate and predict. bfloat16: also in layers that are trained."},
                   &Config::dtype, {"auto", "float32", "bfloat16"}, {"float16", "bf16", "fp16"}),
-      word_option({"device", section, kComputes, "Where the model runs; auto takes what is there."}, &Config::device,
-                  {"auto", "cpu"}, {"cuda"}),
+      word_option({"device", section, kComputes,
+                   "Where the model runs; auto takes what is there. cuda: each rank on an NVIDIA GPU of its own. A "
+                   "sweep runs on CPUs."},
+                  &Config::device, {"auto", "cpu", "cuda"}),
       optional_integer_option({"num_threads", section, kReads, "Threads of one rank."}, &Config::num_threads,
                               between(1, 1024))
           .defaults_to("the rank's share of the host's cores"),

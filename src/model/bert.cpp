@@ -72,8 +72,8 @@ BertForSequenceClassification::BertForSequenceClassification(BertConfig config, 
 
 void BertForSequenceClassification::use_device(at::Device device, const DeviceMath& math) {
   for (NamedParameter& parameter : parameters_) parameter.tensor.set_data(parameter.tensor.detach().to(device));
+  is_on_device_ = true;
   matmul_dtype_ = math.matmul_dtype;
-  keeps_matmul_dtype_ = math.matmul_dtype != at::kFloat;
   attention_kernel_ = math.attention;
 }
 
@@ -91,7 +91,7 @@ at::Tensor BertForSequenceClassification::normalize(const at::Tensor& hidden, co
 }
 
 at::Tensor BertForSequenceClassification::linear(const at::Tensor& input, const Linear& layer) const {
-  if (!keeps_matmul_dtype_) return trained_linear(input, layer.weight, layer.bias, matmul_dtype_);
+  if (!is_on_device_) return trained_linear(input, layer.weight, layer.bias, matmul_dtype_);
   return at::linear(input.to(matmul_dtype_), layer.weight.to(matmul_dtype_), layer.bias.to(matmul_dtype_));
 }
 
@@ -138,7 +138,7 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
   }
 
   const at::Tensor input = first_token_only ? hidden.index_select(0, layout.first_tokens) : hidden;
-  const at::Tensor tokens = keeps_matmul_dtype_ ? hidden.to(matmul_dtype_) : hidden;
+  const at::Tensor tokens = is_on_device_ ? hidden.to(matmul_dtype_) : hidden;
   const at::Tensor query = linear(first_token_only ? input : tokens, layer.query);
   const at::Tensor key = linear(tokens, layer.key);
   const at::Tensor value = linear(tokens, layer.value);

@@ -82,9 +82,11 @@ class BertForSequenceClassification {
   const std::vector<NamedParameter>& parameters() const { return parameters_; }
 
   // Moves the parameters, which nobody may have taken views of yet, and computes there. Inputs may stay on the host.
-  // Where the math's products are not float32, their results stay what they are until they meet float32 numbers.
+  // Where the math's products are not float32, their results stay what they are until they meet float32 numbers. Tests
+  // give the CPU as the device, which then is one like any other.
   void use_device(at::Device device, const DeviceMath& math);
   at::Device device() const { return word_embeddings_.device(); }
+  bool is_on_device() const { return is_on_device_; }
 
   void set_frozen_prefix(const FrozenPrefix& prefix) { frozen_ = prefix; }
   const FrozenPrefix& frozen_prefix() const { return frozen_; }
@@ -155,7 +157,7 @@ class BertForSequenceClassification {
   Linear classifier_;
   FrozenPrefix frozen_;
   at::ScalarType matmul_dtype_ = at::kFloat;
-  bool keeps_matmul_dtype_ = false;  // of what comes out of a product
+  bool is_on_device_ = false;
   AttentionKernel attention_kernel_ = AttentionKernel::by_length;
 };
 

@@ -80,7 +80,7 @@ FrozenEncoder::FrozenEncoder(const BertForSequenceClassification& model, std::in
   if (num_layers > model.config().num_hidden_layers) {
     throw Error(ExitCode::internal, fmt::format("the model has no {} layers", num_layers));
   }
-  if (!model.device().is_cpu()) {
+  if (model.is_on_device()) {
     model_ = &model;
     return;
   }

@@ -17,7 +17,7 @@ bool processor_multiplies_bfloat16();
 
 // The bottom of a BERT, forward only, without dropout: a copy of its weights laid out for speed. It keeps its weights
 // while the model's change. In bfloat16 the matrix products have bfloat16 factors and results, all else is float32. A
-// model that is on another device than the CPU runs there itself, with its own math: it must outlive the encoder, which
+// model that is on a device runs there itself, with its own math: it must outlive the encoder, which
 // has its weights as they are.
 class FrozenEncoder {
  public:
@@ -28,6 +28,7 @@ class FrozenEncoder {
   // Whether this is the whole encoder, of which only [CLS] is wanted.
   bool gives_cls_only() const { return cls_only_; }
   std::int64_t hidden_size() const { return hidden_size_; }
+  bool is_on_device() const { return model_ != nullptr; }
 
   // float32, on the model's device, in the input's order: of the whole encoder [batch, hidden], the last layer's output
   // at [CLS]; of a part of it [tokens, hidden]. Safe to call from several threads at once; inside at::parallel_for it

@@ -69,7 +69,7 @@ std::vector<float> gather_logits(std::span<const std::int32_t> lengths, const Ba
     at::parallel_for(0, std::ssize(logits), 1, [&](std::int64_t first, std::int64_t last) {
       const c10::NoGradGuard no_grad;
       for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
-        logits[i] = batch_logits(batches[begin + i]);
+        logits[i] = batch_logits(batches[begin + i]).to(at::kCPU);
         communicator.progress().advance();
       }
     });

@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "model/upload.h"
+
 namespace bertdist {
 
 Forward::Forward(const BertForSequenceClassification& model, const Dataset& dataset, const FrozenPassOptions& options,
@@ -22,13 +24,17 @@ at::Tensor Forward::logits(std::span<const std::int64_t> indices, const std::opt
     return model_.head_logits(cls_features(indices), dataset_.rows(indices), dropout);
   }
   const BertInput input = dataset_.input(indices);
-  if (features_) return model_.logits(input, dropout, features_->of_rows(indices));
+  if (features_) return model_.logits(input, dropout, kept_features(indices));
   if (encoder_) return model_.logits(input, dropout, encoder_->forward(input));
   return model_.logits(input, dropout);
 }
 
 at::Tensor Forward::cls_features(std::span<const std::int64_t> indices) const {
-  return features_ ? features_->of_rows(indices) : encoder_->forward(dataset_.input(indices));
+  return features_ ? kept_features(indices) : encoder_->forward(dataset_.input(indices));
+}
+
+at::Tensor Forward::kept_features(std::span<const std::int64_t> indices) const {
+  return upload(features_->of_rows(indices), model_.device());
 }
 
 }  // namespace bertdist

@@ -26,18 +26,22 @@ class Forward {
   const Dataset& dataset() const { return dataset_; }
   // How large an evaluation's batches are best: rows that go through the model itself cost memory for each batch.
   BatchLimit evaluation_batch(std::int64_t batch_size) const {
-    return encoder_ && encoder_->gives_cls_only() ? kForwardBatch : BatchLimit{.rows = batch_size};
+    return encoder_ && encoder_->gives_cls_only() ? forward_batch(model_.is_on_device())
+                                                  : BatchLimit{.rows = batch_size};
   }
 
   // Whether [CLS]'s features of all rows are at hand: the whole encoder is frozen, and its output is kept.
   bool keeps_cls_features() const { return features_ && model_.cls_hidden_is_constant(); }
-  // float32 [batch, hidden]. The whole encoder must be frozen. Not collective, and several threads may call it at once.
+  // float32 [batch, hidden], on the model's device, as logits() are. The whole encoder must be frozen. Not collective,
+  // and several threads may call it at once.
   at::Tensor cls_features(std::span<const std::int64_t> indices) const;
 
   // float32 [batch, num_labels]; not collective, and several threads may call it at once.
   at::Tensor logits(std::span<const std::int64_t> indices, const std::optional<Dropout>& dropout) const;
 
  private:
+  at::Tensor kept_features(std::span<const std::int64_t> indices) const;
+
   const BertForSequenceClassification& model_;
   const Dataset& dataset_;
   std::optional<FrozenFeatures> features_;

@@ -33,7 +33,7 @@ std::string hash_of_frozen_weights(const BertForSequenceClassification& model) {
     return false;
   };
   for (const NamedParameter& parameter : model.parameters()) {
-    if (is_frozen(parameter.name)) hash.field(parameter.name).update(bytes_of(parameter.tensor));
+    if (is_frozen(parameter.name)) hash.field(parameter.name).update(bytes_of(on_host(parameter.tensor)));
   }
   return hash.hex();
 }
@@ -95,7 +95,8 @@ std::optional<FrozenFeatures> FrozenFeatures::compute(const BertForSequenceClass
   const FeatureDescription description{
       .fields = {{"weights", hash_of_frozen_weights(model)},
                  {"tokens", rows.content_hash},
-                 {"dtype", options.dtype == at::kFloat ? "float32" : "bfloat16"},
+                 {"dtype", fmt::format("{}{}", options.dtype == at::kFloat ? "float32" : "bfloat16",
+                                       model.is_on_device() ? " on a GPU" : "")},
                  {"output", fmt::format("{} after layer {}", cls_only ? "[CLS]" : "all tokens", num_layers)}},
       .hidden_size = features.hidden_size_,
       .num_vectors = features.offsets_.back()};

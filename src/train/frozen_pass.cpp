@@ -69,7 +69,8 @@ DistinctRows::DistinctRows(const Dataset& dataset) : place(static_cast<std::size
 
 void run_frozen_pass(const FrozenEncoder& encoder, const Dataset& dataset, const DistinctRows& rows,
                      Receivers receivers, Communicator& communicator, const FeatureSink& sink) {
-  const EvaluationPlan plan(all_rows(std::ssize(rows.indices)), rows.lengths, kForwardBatch, communicator.world_size());
+  const EvaluationPlan plan(all_rows(std::ssize(rows.indices)), rows.lengths, forward_batch(encoder.is_on_device()),
+                            communicator.world_size());
   std::vector<std::vector<std::vector<std::int64_t>>> batches;  // of each rank
   for (int rank = 0; rank < communicator.world_size(); ++rank) batches.push_back(plan.batches(rank));
   const auto& mine = batches[static_cast<std::size_t>(communicator.rank())];
@@ -78,7 +79,7 @@ void run_frozen_pass(const FrozenEncoder& encoder, const Dataset& dataset, const
     const c10::NoGradGuard no_grad;
     std::vector<std::int64_t> indices;
     for (const std::int64_t place : places) indices.push_back(rows.indices[static_cast<std::size_t>(place)]);
-    return encoder.forward(dataset.input(indices));
+    return on_host(encoder.forward(dataset.input(indices)));
   };
   communicator.progress().enter("output of the frozen layers");
   for (std::size_t begin = 0; begin < batches[0].size(); begin += kBatchesPerRound) {

@@ -13,9 +13,11 @@
 
 namespace bertdist {
 
-// What a forward-only pass takes at once: enough for the matrix products to run at their full rate, few enough for the
-// activations to stay in cache.
-constexpr BatchLimit kForwardBatch{.tokens = 1024};
+// What a forward-only pass takes at once: enough for the matrix products to run at their full rate, on a CPU few enough
+// for the activations to stay in cache.
+inline BatchLimit forward_batch(bool on_device) {
+  return {.tokens = on_device ? 16'384 : 1024};
+}
 
 // A split's rows without repetitions, longest first: rows of the same tokens and types share what frozen layers make of
 // them.

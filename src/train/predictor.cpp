@@ -178,7 +178,7 @@ std::int64_t predict(const BertForSequenceClassification& model, const BertToken
     broadcast_block(communicator, block);
     if (block.lengths.empty()) break;
     const std::vector<float> logits = gather_logits(
-        block.lengths, kForwardBatch, num_labels,
+        block.lengths, forward_batch(model.is_on_device()), num_labels,
         [&](std::span<const std::int64_t> rows) {
           const BertInput input = to_bert_input(block.pack(rows));
           return model.head_logits(encoder.forward(input), input.row_ids, std::nullopt);

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string_view>
 
 #include "comm/communicator.h"
 
@@ -24,6 +25,20 @@ inline Buffer buffer_of(const at::Tensor& tensor) {
     buffer.stream = device.getStream(tensor.device()).native_handle();
   }
   return buffer;
+}
+
+// The tensor itself where it is on the CPU, otherwise a copy there.
+inline at::Tensor on_host(const at::Tensor& tensor) {
+  return tensor.is_cpu() ? tensor : tensor.detach().to(at::kCPU);
+}
+
+// Collective. A contiguous float32 tensor from `root` to all, in place, wherever it is.
+inline void broadcast(Communicator& communicator, const at::Tensor& tensor, int root, std::string_view what) {
+  if (tensor.is_cpu()) {
+    communicator.broadcast(bytes_of(tensor), root, what);
+  } else {
+    communicator.broadcast(buffer_of(tensor), root, what);
+  }
 }
 
 }  // namespace bertdist

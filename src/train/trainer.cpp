@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "data/split.h"
+#include "model/upload.h"
 #include "train/divergence.h"
 #include "train/operator_threads.h"
 #include "train/tensor_bytes.h"
@@ -67,7 +68,9 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                     {"eval loss", Align::right, 10},
                     {"accuracy", Align::right, 9},
                     {"AUC", Align::right, 7}}) {
-  if (trains_head_alone(model) && train_forward_.keeps_cls_features()) {
+  if (model.is_on_device()) {
+    device_step_.emplace(parameters_, reducer_, optimizer_, config.max_grad_norm);
+  } else if (trains_head_alone(model) && train_forward_.keeps_cls_features()) {
     head_step_.emplace(HeadLayout{.hidden = model.config().hidden_size, .num_labels = model.config().num_labels()});
   }
   identity_.train_data = train.fingerprint();
@@ -101,16 +104,16 @@ std::optional<Evaluation> Trainer::advance() {
     // Not before the evaluation of the same step has been returned.
     if (stop_requested_) stop_with_checkpoint();
     if (is_over()) return std::nullopt;
-    const StepResult result = train_step(state_.global_step);
+    const std::optional<StepResult> result = train_step(state_.global_step);
     ++state_.global_step;
     state_.epoch = static_cast<double>(state_.global_step) / static_cast<double>(steps_per_epoch_);
-    report_progress(result.loss);
+    if (result) report_progress(result->loss);
 
     std::optional<Evaluation> evaluation;
-    if (length().is_log_due(config_, state_.global_step)) log_train_loss(result);
+    if (length().is_log_due(config_, state_.global_step)) log_train_loss(*result);
     if (validation_forward_ && length().is_evaluation_due(config_, state_.global_step)) evaluation = run_evaluation();
     if (role_ == TrainerRole::run && length().is_save_due(config_, state_.global_step)) save_checkpoint();
-    stop_requested_ = result.stop_requested;
+    stop_requested_ = result && result->stop_requested;
     if (evaluation) return evaluation;
   }
 }
@@ -159,24 +162,32 @@ std::vector<int> Trainer::ranks_of_this_process() const {
   return ranks;
 }
 
-Trainer::StepResult Trainer::train_step(std::int64_t step) {
+// Returns the last step whose result is known: this one, but on a device, unless its result is due, the one before.
+std::optional<Trainer::StepResult> Trainer::train_step(std::int64_t step) {
   const auto global_rows = plan_of_epoch(step / steps_per_epoch_).global_rows(step % steps_per_epoch_);
 
   // As many on each rank, whatever its share is: the bits of a norm depend on it.
   const OperatorThreads threads(threads_of_step(ceil_div(std::ssize(global_rows), num_ranks_)));
   communicator_.progress().set_step(step + 1);
   communicator_.progress().enter("forward and backward");
-  const StepResult result =
-      head_step_ && num_ranks_ == 1 ? head_step_of_one_rank(step, global_rows) : data_parallel_step(step);
-
-  state_.loss_since_log += result.loss;
-  ++state_.steps_since_log;
-  state_.total_loss += result.loss;
+  std::optional<StepResult> result;
+  if (device_step_) {
+    result = step_on_device(step);
+  } else {
+    result = head_step_ && num_ranks_ == 1 ? head_step_of_one_rank(step, global_rows) : data_parallel_step(step);
+    account_for(*result);
+  }
   num_rows_trained_ += std::ssize(global_rows);
   for (const std::int64_t index : global_rows) {
     state_.num_input_tokens_seen += train_.lengths()[static_cast<std::size_t>(index)];
   }
   return result;
+}
+
+void Trainer::account_for(const StepResult& result) {
+  state_.loss_since_log += result.loss;
+  ++state_.steps_since_log;
+  state_.total_loss += result.loss;
 }
 
 std::vector<std::vector<std::int64_t>> Trainer::micro_batches(std::int64_t step, int rank) {
@@ -215,11 +226,12 @@ Trainer::StepResult Trainer::data_parallel_step(std::int64_t step) {
 
   num_ranks_to_stop = stop_.signal() ? 1 : 0;
   reducer_.finish();
-  const StepResult result{.loss = loss,
+  const StepResult result{.step = step,
+                          .loss = loss,
                           .grad_norm = grad_norm(parameters_),
                           .learning_rate = schedule_.at(step),
                           .stop_requested = num_ranks_to_stop > 0};
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(step, rows, result);
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(rows, result);
   optimizer_.step(result.learning_rate, clip_factor(result.grad_norm, config_.max_grad_norm));
   return result;
 }
@@ -227,11 +239,12 @@ Trainer::StepResult Trainer::data_parallel_step(std::int64_t step) {
 // With nobody to share it with, a head's gradient need not be made at all.
 Trainer::StepResult Trainer::head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows) {
   const at::Tensor features = next_head_features_.defined() ? next_head_features_ : train_forward_.cls_features(rows);
-  const StepResult result{.loss = head_forward_backward(rows, features, std::ssize(rows), step),
+  const StepResult result{.step = step,
+                          .loss = head_forward_backward(rows, features, std::ssize(rows), step),
                           .grad_norm = head_step_->grad_norm(),
                           .learning_rate = schedule_.at(step),
                           .stop_requested = stop_.signal().has_value()};
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(step, rows, result);
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(rows, result);
 
   const std::int64_t next = (step + 1) % steps_per_epoch_;  // 0: of the next epoch, which is not planned yet
   next_head_features_ = next == 0 ? at::Tensor() : train_forward_.cls_features(plan_->global_rows(next));
@@ -251,12 +264,18 @@ double Trainer::forward_backward(std::span<const std::int64_t> indices, std::int
     head_step_->add_gradient(parameters_.gradients().data_ptr<float>());
     return loss;
   }
+  return recorded_backward(indices, global_count, step).item<double>();
+}
+
+at::Tensor Trainer::recorded_backward(std::span<const std::int64_t> indices, std::int64_t global_count,
+                                      std::int64_t step) {
   const at::Tensor logits = train_forward_.logits(indices, dropout_of(step));
-  const at::Tensor loss = at::cross_entropy_loss(logits, train_.labels(indices), /*weight=*/{}, at::Reduction::Sum,
-                                                 /*ignore_index=*/-100, config_.label_smoothing_factor) /
-                          static_cast<double>(global_count);
+  const at::Tensor labels = upload(train_.labels(indices), logits.device());
+  at::Tensor loss = at::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::Sum, /*ignore_index=*/-100,
+                                           config_.label_smoothing_factor) /
+                    static_cast<double>(global_count);
   loss.backward();
-  return loss.item<double>();
+  return loss;
 }
 
 double Trainer::head_forward_backward(std::span<const std::int64_t> indices, const at::Tensor& features,
@@ -267,12 +286,13 @@ double Trainer::head_forward_backward(std::span<const std::int64_t> indices, con
                                       config_.label_smoothing_factor, static_cast<double>(global_count));
 }
 
-void Trainer::fail_not_finite(std::int64_t step, std::span<const std::int64_t> indices, const StepResult& result) {
+void Trainer::fail_not_finite(std::span<const std::int64_t> indices, const StepResult& result) {
   const c10::NoGradGuard no_grad;
   std::string rows;
   for (const std::int64_t index : indices) {
-    const at::Tensor logits = train_forward_.logits(std::span(&index, 1), dropout_of(step));
-    const at::Tensor loss = at::cross_entropy_loss(logits, train_.labels(std::span(&index, 1)));
+    const std::span row(&index, 1);
+    const at::Tensor logits = train_forward_.logits(row, dropout_of(result.step));
+    const at::Tensor loss = at::cross_entropy_loss(logits, upload(train_.labels(row), logits.device()));
     if (!std::isfinite(loss.item<double>())) rows += fmt::format(" {}", train_.cache().source_line(train_.row(index)));
   }
   // Whoever fails first ends all ranks: not before rank 0 has written what it began.
@@ -281,10 +301,11 @@ void Trainer::fail_not_finite(std::int64_t step, std::span<const std::int64_t> i
   for (const Bytes& part : communicator_.all_gather(std::as_bytes(std::span(rows)), "rows whose loss is not finite")) {
     lines.append(reinterpret_cast<const char*>(part.data()), part.size());
   }
-  throw Error(ExitCode::numeric,
-              fmt::format("step {}: loss {}, gradient norm {}: not finite; {}", step + 1, result.loss, result.grad_norm,
-                          lines.empty() ? "the loss of each single row is finite" : "rows at lines" + lines),
-              divergence_hint(role_ == TrainerRole::run ? &checkpoints_ : nullptr, step));
+  throw Error(
+      ExitCode::numeric,
+      fmt::format("step {}: loss {}, gradient norm {}: not finite; {}", result.step + 1, result.loss, result.grad_norm,
+                  lines.empty() ? "the loss of each single row is finite" : "rows at lines" + lines),
+      divergence_hint(role_ == TrainerRole::run ? &checkpoints_ : nullptr, result.step));
 }
 
 void Trainer::report_progress(double loss) {

@@ -20,6 +20,7 @@
 #include "report/table.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_writer.h"
+#include "train/device_step.h"
 #include "train/evaluator.h"
 #include "train/forward.h"
 #include "train/gradient_reducer.h"
@@ -69,12 +70,7 @@ class Trainer {
   const std::optional<Forward>& validation_forward() const { return validation_forward_; }
 
  private:
-  struct StepResult {
-    double loss;
-    double grad_norm;
-    double learning_rate;
-    bool stop_requested;  // on any rank
-  };
+  using StepResult = DeviceStep::Numbers;
   struct Restored {
     std::filesystem::path folder;
     TrainerState state;
@@ -93,14 +89,19 @@ class Trainer {
   std::vector<int> ranks_of_this_process() const;
   int threads_of_step(std::int64_t num_rows) const;
   Dropout dropout_of(std::int64_t step) const;
-  StepResult train_step(std::int64_t step);
+  std::optional<StepResult> train_step(std::int64_t step);
   StepResult data_parallel_step(std::int64_t step);
+  std::optional<StepResult> step_on_device(std::int64_t step);
+  bool is_result_due(std::int64_t num_steps) const;
+  std::optional<StepResult> take_result_from_device();
+  void account_for(const StepResult& result);
   std::vector<std::vector<std::int64_t>> micro_batches(std::int64_t step, int rank);
   StepResult head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows);
   double forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
+  at::Tensor recorded_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
   double head_forward_backward(std::span<const std::int64_t> indices, const at::Tensor& features,
                                std::int64_t global_count, std::int64_t step);
-  [[noreturn]] void fail_not_finite(std::int64_t step, std::span<const std::int64_t> indices, const StepResult& result);
+  [[noreturn]] void fail_not_finite(std::span<const std::int64_t> indices, const StepResult& result);
 
   RunLength length() const { return {steps_per_epoch_, state_.max_steps}; }
   void report_progress(double loss);
@@ -133,8 +134,9 @@ class Trainer {
   AdamW optimizer_;
   Forward train_forward_;
   std::optional<Forward> validation_forward_;
-  std::optional<HeadStep> head_step_;  // where nothing but a head is trained
-  at::Tensor next_head_features_;      // of the coming step's rows, where they are known
+  std::optional<HeadStep> head_step_;  // where nothing but a head is trained, on the CPU
+  std::optional<DeviceStep> device_step_;
+  at::Tensor next_head_features_;  // of the coming step's rows, where they are known
   RunIdentity identity_;
   TrainerState state_;
 

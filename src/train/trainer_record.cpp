@@ -94,6 +94,7 @@ void Trainer::save_checkpoint() {
 }
 
 void Trainer::stop_with_checkpoint() {
+  take_result_from_device();  // a checkpoint has the results of all its steps
   const bool is_saved = role_ == TrainerRole::run && length().is_save_due(config_, state_.global_step);
   if (!is_saved) save_checkpoint();
   checkpoint_writer_.finish();
@@ -123,7 +124,7 @@ void Trainer::load_best_model() {
   }
   if (!config_.load_best_model_at_end || state_.best_model_checkpoint.empty()) return;
   if (communicator_.rank() == 0) load_parameters(state_.best_model_checkpoint, parameters_);
-  communicator_.broadcast(bytes_of(parameters_.values()), 0, "the best model's parameters");
+  broadcast(communicator_, parameters_.values(), 0, "the best model's parameters");
 }
 
 }  // namespace bertdist

@@ -39,13 +39,13 @@ void Trainer::resume() {
   state_ = TrainerState::from_json(nlohmann::ordered_json::parse(state), folder);
   state_.max_steps = max_steps;
   state_.num_train_epochs = config_.num_train_epochs;
-  communicator_.broadcast(bytes_of(parameters_.values()), 0, "parameters");
-  communicator_.broadcast(bytes_of(optimizer_.exp_avg()), 0, "optimizer state");
-  communicator_.broadcast(bytes_of(optimizer_.exp_avg_sq()), 0, "optimizer state");
+  broadcast(communicator_, parameters_.values(), 0, "parameters");
+  broadcast(communicator_, optimizer_.exp_avg(), 0, "optimizer state");
+  broadcast(communicator_, optimizer_.exp_avg_sq(), 0, "optimizer state");
   optimizer_.set_num_updates(state_.global_step);
   if (has_best_in_memory()) {
     if (!best_values_.defined()) best_values_ = parameters_.values().clone();
-    communicator_.broadcast(bytes_of(best_values_), 0, "the best parameters so far");
+    broadcast(communicator_, best_values_, 0, "the best parameters so far");
   }
   find_best_checkpoint(folder);
   first_step_ = state_.global_step;
@@ -135,7 +135,7 @@ void Trainer::announce() const {
 std::string Trainer::frozen_weights() const {
   ContentHash hash;
   for (const NamedParameter& parameter : model_.parameters()) {
-    if (!parameter.tensor.requires_grad()) hash.field(parameter.name).update(bytes_of(parameter.tensor));
+    if (!parameter.tensor.requires_grad()) hash.field(parameter.name).update(bytes_of(on_host(parameter.tensor)));
   }
   return hash.hex();
 }
@@ -150,7 +150,7 @@ void Trainer::check_ranks_agree() const {
   require_same_on_all_ranks(communicator_, reducer_.order(), "the order of the gradients' buckets");
   require_same_on_all_ranks(communicator_, identity_.train_data, "the training data");
   ContentHash trained;
-  trained.update(bytes_of(parameters_.values()));
+  trained.update(bytes_of(on_host(parameters_.values())));
   require_same_on_all_ranks(communicator_, identity_.frozen_weights + trained.hex(), "the model's weights");
 }
 

@@ -99,8 +99,7 @@ TEST_F(ConfigErrors, ChoicesAreListed) {
 }
 
 TEST_F(ConfigErrors, WhatALaterVersionMayHaveIsSaidToBeMissing) {
-  expect(file_error("device = 'cuda'"), "device: \"cuda\" is not available in this version", "auto or cpu");
-  expect(file_error("device = 'cuda:1'"), "\"cuda:1\" is not available");
+  expect(file_error("device = 'cuda:1'"), "expected one of auto, cpu, cuda");
   expect(file_error("dtype = 'float16'"), "dtype: \"float16\" is not available", "float32");
   expect(file_error("problem_type = 'regression'"), "\"regression\" is not available", "single_label_classification");
   expect(file_error("problem_type = 'multi_label_classification'"), "is not available");

@@ -28,8 +28,9 @@ def train(tmp_path: Path, no_driver: Path, *options: object) -> subprocess.Compl
                           env={**os.environ, "LD_LIBRARY_PATH": f"{no_driver}:{STUBS}"})
 
 
-def test_without_a_driver_it_says_so_and_offers_the_cpu(tmp_path, no_driver):
-    done = train(tmp_path, no_driver)
+@pytest.mark.parametrize("options", [[], ["--device", "cuda"]])
+def test_without_a_driver_it_says_so_and_offers_the_cpu(tmp_path, no_driver, options):
+    done = train(tmp_path, no_driver, *options)
     assert done.returncode == DEVICE, done.stderr
     assert "error: this bertdist was built for NVIDIA GPUs, but there is no NVIDIA driver here" in done.stderr
     assert 'device = "cpu"' in done.stderr

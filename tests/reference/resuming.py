@@ -2,7 +2,7 @@
 
 import shutil
 
-from program import make_rows, save_bert, state_of, write_csv
+from reference.program import make_rows, save_bert, state_of, write_csv
 
 
 def make_folder(folder):

@@ -1,0 +1,79 @@
+"""Whole runs on GPUs beside the CPU's. For a machine with NVIDIA GPUs: tests/gpu/run, which says in GPUS how many."""
+
+import os
+
+import numpy as np
+import pytest
+from reference.program import losses_of, make_rows, predictions_of, run, save_bert, state_of, train, write_csv
+
+GPUS = int(os.environ["GPUS"])
+CONFIGURATION = 2
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gpu")
+    return {"model": save_bert(folder / "model", attention_probs_dropout_prob=0.0),
+            "train_file": write_csv(folder / "train.csv", make_rows(200)),
+            "validation_file": write_csv(folder / "validation.csv", make_rows(60, seed=1))}
+
+
+def train_on(device, job, output, *, ranks=0, check=True, **options):
+    options = {"global_batch_size": 16, "max_steps": 12, "logging_steps": 1, "eval_steps": 6, "save_strategy": "no",
+               "learning_rate": 1e-3, **options}
+    return train(job["model"], output, ranks=ranks, check=check, device=device, train_file=job["train_file"],
+                 validation_file=job["validation_file"], **options)
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-3), ("bfloat16", 0.05)])
+@pytest.mark.parametrize("freezing", [{}, {"freeze.first_layers": 1}, {"freeze": "base_except_pooler"}])
+def test_losses_are_those_of_the_cpu(tmp_path, job, dtype, tolerance, freezing):
+    train_on("cpu", job, tmp_path / "cpu", **freezing)
+    train_on("cuda", job, tmp_path / "gpu", dtype=dtype, **freezing)
+    np.testing.assert_allclose(losses_of(tmp_path / "gpu"), losses_of(tmp_path / "cpu"), rtol=tolerance)
+    assert state_of(tmp_path / "gpu")["num_input_tokens_seen"] == state_of(tmp_path / "cpu")["num_input_tokens_seen"]
+
+
+def test_predictions_are_those_of_the_cpu(tmp_path, job):
+    train_on("cuda", job, tmp_path / "out")
+    logits = []
+    for device in ("cpu", "cuda"):
+        run("predict", model_name_or_path=tmp_path / "out", test_file=job["validation_file"], device=device,
+            output_file=tmp_path / f"{device}.jsonl")
+        logits.append([row["logits"] for row in predictions_of(tmp_path / f"{device}.jsonl")])
+    np.testing.assert_allclose(logits[1], logits[0], atol=1e-3)
+
+
+def test_debug_mode_repeats_its_bits_and_resumes_to_the_bit(tmp_path, job):
+    options = {"debug": True, "dtype": "auto", "save_strategy": "steps", "save_steps": 6}
+    for name in ("one", "two"):
+        train_on("cuda", job, tmp_path / name, **options)
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+    train_on("cuda", job, tmp_path / "three", **options, resume_from_checkpoint=tmp_path / "one" / "checkpoint-6")
+    assert weights(tmp_path / "three") == weights(tmp_path / "one")
+
+
+def test_a_loss_that_is_not_finite_is_told(tmp_path, job):
+    done = train_on("cuda", job, tmp_path / "out", check=False, learning_rate=1e6, max_grad_norm=0, logging_steps=5)
+    assert done.returncode == 7 and "not finite" in done.stderr, done.stderr
+
+
+def test_a_sweep_says_that_it_computes_on_cpus(tmp_path, job):
+    (tmp_path / "sweep.toml").write_text(
+        f'model_name_or_path = "{job["model"]}"\ntrain_file = "{job["train_file"]}"\noutput_dir = "{tmp_path / "sweep"}"\n'
+        f'validation_file = "{job["validation_file"]}"\ndevice = "cuda"\n[sweep]\nmethod = "grid"\n'
+        'metric = {name = "eval_loss", goal = "minimize"}\n[sweep.parameters]\nlearning_rate = {values = [1e-3, 1e-2]}\n')
+    done = run("sweep", "run", check=False, config=tmp_path / "sweep.toml")
+    assert done.returncode == CONFIGURATION and "a sweep's trials are trained on the CPU" in done.stderr, done.stderr
+
+
+# One set for each number of GPUs that the machine has.
+@pytest.mark.parametrize("ranks", range(2, GPUS + 1))
+def test_several_ranks_do_what_one_does(tmp_path, job, ranks):
+    train_on("cuda", job, tmp_path / "one")
+    train_on("cuda", job, tmp_path / "several", ranks=ranks)
+    np.testing.assert_allclose(losses_of(tmp_path / "several"), losses_of(tmp_path / "one"), rtol=1e-3)
