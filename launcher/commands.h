@@ -19,6 +19,8 @@ void report_sweep(const Request& request);
 void run_train(const Job& job);
 void run_evaluate(const Job& job);
 void run_predict(const Job& job);
+// For one process: computes a step of an earlier training again.
+void run_replay(const Job& job, const ReplayRequest& request);
 void run_sweep(const Job& job, const SweepRequest& request, const std::vector<Trial>& trials);
 
 }  // namespace bertdist

@@ -16,6 +16,7 @@
 #include "base/content_hash.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "replay_source.h"
 #include "text/text_descriptor.h"
 #include "threads.h"
 #include "trial_check.h"
@@ -76,6 +77,7 @@ std::map<std::string, std::string> identity_of(const Request& request) {
 // Where all ranks fail alike, rank 0 is to be the one that says so: it ends
 // the job before the others, who wait a moment, have spoken.
 int report_failure(int rank, const std::exception& exception) {
+  std::fflush(stdout);  // what was printed before it
   const auto* const error = dynamic_cast<const Error*>(&exception);
   // Of a missing peer each rank says what it knows; an empty message was told already.
   const bool is_for_all = error != nullptr && error->code() == ExitCode::peer;
@@ -100,7 +102,13 @@ int report_failure(int rank, const std::exception& exception) {
 
 // A training whose file has a [sweep] table is a sweep.
 Request parse_request(const Invocation& invocation) {
-  Request request{.command = invocation.command, .config = {}, .sweep = {}, .trials = {}};
+  Request request{.command = invocation.command, .config = {}, .sweep = {}, .trials = {}, .replay = {}};
+  if (request.command == Command::replay) {
+    request.replay = parse_replay_request(invocation.arguments);
+    request.config = configuration_of_run(*request.replay, request.replay->run);
+    require_data_files(Command::train, request.config);
+    return request;
+  }
   if (request.command == Command::train && has_sweep_table(invocation.arguments)) request.command = Command::sweep;
   if (request.command != Command::sweep) {
     request.config = parse_config(invocation.command, invocation.arguments);

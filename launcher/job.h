@@ -8,6 +8,7 @@
 #include "comm/communicator.h"
 #include "comm/launch_environment.h"
 #include "config/config.h"
+#include "config/replay_request.h"
 #include "config/sweep_request.h"
 #include "gpu.h"
 #include "sweep/trials.h"
@@ -26,9 +27,10 @@ struct Job {
 
 struct Request {
   Command command;
-  Config config;                      // of a sweep that is planned or run: its first trial's
-  std::optional<SweepRequest> sweep;  // only for Command::sweep
-  std::vector<Trial> trials;          // of a sweep that is planned or run
+  Config config;                        // of a sweep that is planned or run: its first trial's; of a replay: the run's
+  std::optional<SweepRequest> sweep;    // only for Command::sweep
+  std::vector<Trial> trials;            // of a sweep that is planned or run
+  std::optional<ReplayRequest> replay;  // only for Command::replay
 };
 
 // What main does: checks the command line, its TOML file and that the data files can be read, none of which needs MPI,

@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
       case Command::train:
       case Command::evaluate:
       case Command::predict:
+      case Command::replay:
         break;
     }
     require_fitting_device(request.config);

@@ -52,7 +52,7 @@ OutputFolder::OutputFolder(const Config& config, fs::path model_folder, const Ch
   require_free();
 }
 
-void OutputFolder::claim(std::int64_t first_step) {
+void OutputFolder::claim(std::int64_t first_step, const RunIdentity& identity) {
   if (!lock_) {
     make_directories(config_.output_dir);
     lock();
@@ -63,7 +63,7 @@ void OutputFolder::claim(std::int64_t first_step) {
     log_.info("'{}' is removed: the run goes on from step {}, before it", checkpoint.string(), first_step);
   }
   checkpoints_.remove_unfinished();
-  write_file_atomically(checkpoints_.output_dir() / "config.toml", to_toml(config_));
+  checkpoints_.save_run(identity);
 }
 
 void OutputFolder::lock() {

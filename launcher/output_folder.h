@@ -22,8 +22,8 @@ class OutputFolder {
                const Log& log);
 
   // Once everything that the run reads has proved good: takes away what is replaced, checkpoints after `first_step`
-  // among it, which a resumed run makes anew.
-  void claim(std::int64_t first_step);
+  // among it, which a resumed run makes anew, and notes which run this is.
+  void claim(std::int64_t first_step, const RunIdentity& identity);
 
  private:
   void lock();

@@ -24,6 +24,8 @@ int main(int argc, char** argv) {
         return run(run_evaluate);
       case Command::predict:
         return run(run_predict);
+      case Command::replay:
+        return run([&](const Job& job) { run_replay(job, *request.replay); });
       case Command::sweep:
         return run([&](const Job& job) { run_sweep(job, *request.sweep, request.trials); });
       case Command::prepare:

@@ -77,6 +77,7 @@ void run_train(const Job& job) {
   const StopToken stop;
   if (job.config.debug) begin_debug_mode(job);
   const int num_threads = use_threads(job);
+  if (overfits(job.config)) return run_overfit(job);
   const Config& config = job.config;
   Communicator& communicator = job.communicator;
   const FrozenPassOptions frozen_pass = frozen_pass_options(job);
@@ -105,12 +106,23 @@ void run_train(const Job& job) {
     std::fflush(stdout);
   }
 
+  std::optional<Debugger> debugger;
+  if (config.debug) {
+    check_rows(config, caches, splits, model.config());
+    if (config.debug_check_gradients) check_gradients(job, model.config());
+    debugger.emplace(model, row_names(config, config.train_file, caches.train));
+  }
   Trainer trainer(config, model, *splits.train, splits.validation ? &*splits.validation : nullptr, frozen_pass,
-                  checkpoints, communicator, job.log, stop);
+                  checkpoints, communicator, job.log, stop, TrainerRole::run, debugger ? &*debugger : nullptr);
   const std::int64_t first_step = trainer.start();
-  if (output_folder) output_folder->claim(first_step);
+  if (debugger) {
+    debugger->show_parameters_of(first_step);
+    if (config.debug_trace) debugger->trace(*config.debug_trace, trainer.state().max_steps - first_step);
+  }
+  if (output_folder) output_folder->claim(first_step, trainer.identity());
   log_start(job);
   const TrainResult result = trainer.train();
+  if (debugger) fmt::print("\n{}", debugger->summary());
 
   const ResultFiles results(config.output_dir, communicator.rank());
   results.write("train", {{"epoch", result.state.epoch},

@@ -19,6 +19,8 @@ enum class ExitCode : int {
   device = 8,         // no such device, or it ran out of memory
   preempted = 9,      // a signal asked it to stop: it saved a checkpoint and can go on from there
   peer = 10,          // another rank stopped or died, or entered another collective than this one
+  overfit = 11,       // debug.overfit_batches: the loss of a few batches did not go to 0
+  gradient = 12,      // debug.check_gradients: a gradient is not that of the loss
 };
 
 // Every failure that a user can cause or cure. `message` says what is wrong and where; `hint` what to do about it.

@@ -16,12 +16,13 @@
 namespace bertdist {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Command>, 6> kCommands{{{"train", Command::train},
+constexpr std::array<std::pair<std::string_view, Command>, 7> kCommands{{{"train", Command::train},
                                                                          {"prepare", Command::prepare},
                                                                          {"tokenize", Command::tokenize},
                                                                          {"evaluate", Command::evaluate},
                                                                          {"predict", Command::predict},
-                                                                         {"sweep", Command::sweep}}};
+                                                                         {"sweep", Command::sweep},
+                                                                         {"replay", Command::replay}}};
 constexpr std::array<std::pair<std::string_view, SweepAction>, 6> kSweepActions{
     {{"plan", SweepAction::plan},
      {"run", SweepAction::run},
@@ -44,6 +45,11 @@ auto take_name(std::vector<std::string>& arguments, const Names& names, std::str
   }
   arguments.erase(arguments.begin());
   return found->second;
+}
+
+// Without arguments these have nothing to do.
+bool takes_folder_or_action(Command command) {
+  return command == Command::sweep || command == Command::replay;
 }
 
 bool begins_with_name(const std::vector<std::string>& arguments) {
@@ -86,7 +92,7 @@ Invocation parse_invocation(std::vector<std::string> arguments) {
     return std::any_of(arguments.begin(), arguments.end(), [&](const auto& given) { return given == a || given == b; });
   };
   invocation.help =
-      asks_as_command || asks("--help", "-h") || (invocation.command == Command::sweep && arguments.empty());
+      asks_as_command || asks("--help", "-h") || (takes_folder_or_action(invocation.command) && arguments.empty());
   if (invocation.command == Command::sweep && !invocation.help) {
     if (!begins_with_name(arguments)) arguments.insert(arguments.begin(), "run");
     invocation.sweep_action = take_name(arguments, kSweepActions, "action of a sweep");

@@ -9,7 +9,7 @@
 
 namespace bertdist {
 
-enum class Command { train, prepare, tokenize, evaluate, predict, sweep };
+enum class Command { train, prepare, tokenize, evaluate, predict, sweep, replay };
 enum class SweepAction { plan, run, submit, status, best, export_results };
 
 std::string_view command_name(Command command);
@@ -127,6 +127,9 @@ struct Config {
   // Debug mode. A key x of the table [debug] is debug_x here; they are in force where `debug` is set.
   bool debug = false;
   std::int64_t debug_world_size = 1;  // ranks to simulate in this one process
+  std::optional<std::int64_t> debug_overfit_batches;
+  bool debug_check_gradients = false;
+  std::optional<std::string> debug_trace;  // a file
 
   bool operator==(const Config&) const = default;
 };

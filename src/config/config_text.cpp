@@ -21,7 +21,8 @@ CommandHelp command_help(Command command) {
     case Command::train:
       return {"bertdist [train] --config FILE [--key value ...]",
               "Fine-tunes a BERT-family encoder to classify texts. Under mpirun all ranks train together. The other "
-              "commands are prepare, tokenize, evaluate, predict and sweep; bertdist COMMAND --help describes them. A "
+              "commands are prepare, tokenize, evaluate, predict, sweep and replay; bertdist COMMAND --help describes "
+              "them. A "
               "file with a [sweep] table makes it a sweep."};
     case Command::prepare:
       return {"bertdist prepare --config FILE [--key value ...]",
@@ -38,6 +39,9 @@ CommandHelp command_help(Command command) {
     case Command::sweep:
       return {"bertdist sweep ACTION ...",
               "Trains many configurations, which a [sweep] table in the file describes, and compares them."};
+    case Command::replay:
+      return {"bertdist replay RUN --step K [--key value ...]",
+              "Computes step K of a training again, in one process that simulates its ranks, and shows it in detail."};
   }
   return {};
 }
@@ -160,11 +164,21 @@ plan, run and submit take the keys of bertdist train --help too, which win over 
 the sweep's output_dir. The [sweep] table is described in docs/sweeps.md.
 )";
 
+constexpr std::string_view kReplayHelp = R"(
+  RUN                               The output_dir of a training, finished or not. Nothing is written there.
+  --step K                          The optimiser step, counted from 1. The replay starts at the newest
+                                    checkpoint before it, or at the beginning.
+
+The configuration is the one that the run saved. Keys of bertdist train --help win over it, such as
+--train_file where the file has moved. docs/debugging.md shows what is printed.
+)";
+
 std::string help_text(Command command) {
   const auto [usage, purpose] = command_help(command);
   std::string text = fmt::format("Usage: {}\n\n", usage);
   append_wrapped(text, purpose, 0, 0);
   if (command == Command::sweep) return text.append(kSweepActionsHelp);
+  if (command == Command::replay) return text.append(kReplayHelp);
   text += "\nKeys may stand in a TOML file, as key = value, or on the command line, which wins:\n";
   const auto append_line = [&](std::string_view left, std::string_view help) {
     text += fmt::format("  {:<{}}", left, kHelpColumn - 2);

@@ -290,6 +290,20 @@ Options debug_options() {
           {"debug.world_size", section, kTrain,
            "Ranks to simulate: the steps are those of as many MPI ranks with as many threads each, to the bit."},
           &Config::debug_world_size, between(1, 1 << 16))),
+      debug_option(optional_integer_option(
+          {"debug.overfit_batches", section, kTrain,
+           "Train on the first so many batches again and again, without dropout, until their loss is below 0.01; exit "
+           "code 11 where it does not get there. Writes no model."},
+          &Config::debug_overfit_batches, at_least(1))),
+      debug_option(flag_option(
+          {"debug.check_gradients", section, kTrain,
+           "First compare the gradient of each trained parameter with finite differences, on a narrow copy of the "
+           "model; exit code 12 where one is wrong."},
+          &Config::debug_check_gradients)),
+      debug_option(optional_path_option(
+          {"debug.trace", section, kTrain,
+           "Write a trace of a few steps, to be looked at in Perfetto or chrome://tracing, into this file."},
+          &Config::debug_trace, "FILE")),
   };
 }
 

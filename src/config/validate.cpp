@@ -161,7 +161,8 @@ void validate(Command command, const Config& config, const Given& given) {
     case Command::predict:
       return validator.predict();
     case Command::sweep:
-      break;  // each trial is validated as what it is, a training
+    case Command::replay:
+      break;  // each trial is validated as what it is, a training, and so is what is replayed
   }
 }
 

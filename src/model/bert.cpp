@@ -12,6 +12,7 @@
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
+#include <fmt/core.h>
 
 #include <utility>
 
@@ -116,6 +117,14 @@ at::Tensor BertForSequenceClassification::embed(const BertInput& input, const Pa
   const at::Tensor types = look_up(token_type_embeddings_, input.token_type_ids);
   const at::Tensor positions = look_up(position_embeddings_, input.position_ids);
   const at::Tensor hidden = normalize(words + types + positions, embeddings_layer_norm_);
+  if (observer_ != nullptr) {
+    const ObservedRows rows{layout.row_ids, layout.offsets};
+    constexpr std::string_view kLayerNorm = "bert.embeddings.LayerNorm";
+    observer_->observe("bert.embeddings.word_embeddings", words, kLayerNorm, rows);
+    observer_->observe("bert.embeddings.token_type_embeddings", types, kLayerNorm, rows);
+    observer_->observe("bert.embeddings.position_embeddings", positions, kLayerNorm, rows);
+    observer_->observe(kLayerNorm, hidden, "bert.encoder.layer.0.attention", rows);
+  }
   if (!dropout) return hidden;
   return keyed_dropout(hidden, config_.hidden_dropout_prob, *dropout, DropoutSite::embeddings(), layout.row_ids,
                        layout.element_offsets(config_.hidden_size, false));
@@ -132,6 +141,12 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
   const auto drop = [&](const at::Tensor& x, DropoutSite site) {
     return dropout ? keyed_dropout(x, config_.hidden_dropout_prob, *dropout, site, layout.row_ids, offsets) : x;
   };
+  const auto observe = [&](std::string_view module, const at::Tensor& output, std::string_view used_by) {
+    if (observer_ == nullptr) return;
+    const std::string layer_name = fmt::format("bert.encoder.layer.{}.", index);
+    observer_->observe(layer_name + std::string(module), output, layer_name + std::string(used_by),
+                       {layout.row_ids, layout.offsets});
+  };
   std::optional<AttentionDropout> attention_dropout;
   if (dropout && config_.attention_probs_dropout_prob > 0) {
     attention_dropout = {config_.attention_probs_dropout_prob, *dropout, DropoutSite::attention_probs(index)};
@@ -142,15 +157,32 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
   const at::Tensor query = linear(first_token_only ? input : tokens, layer.query);
   const at::Tensor key = linear(tokens, layer.key);
   const at::Tensor value = linear(tokens, layer.value);
+  observe("attention.self.query", query, "attention.self");
+  observe("attention.self.key", key, "attention.self");
+  observe("attention.self.value", value, "attention.self");
   const at::Tensor context =
       packed_attention(query, key, value, layout, config_.num_attention_heads, first_token_only, attention_dropout);
+  observe("attention.self", context, "attention.output.dense");
   const at::Tensor projected = linear(context, layer.attention_output);
+  observe("attention.output.dense", projected, "attention.output.LayerNorm");
   const at::Tensor attended =
       normalize(drop(projected, DropoutSite::attention_output(index)) + input, layer.attention_layer_norm);
+  observe("attention.output.LayerNorm", attended, "intermediate.dense");
 
-  const at::Tensor intermediate = activate(linear(attended, layer.intermediate), config_.hidden_act);
+  at::Tensor intermediate = linear(attended, layer.intermediate);
+  observe("intermediate.dense", intermediate, "intermediate");
+  intermediate = activate(intermediate, config_.hidden_act);
+  observe("intermediate", intermediate, "output.dense");
   const at::Tensor output = linear(intermediate, layer.output);
-  return normalize(drop(output, DropoutSite::output(index)) + attended, layer.output_layer_norm);
+  observe("output.dense", output, "output.LayerNorm");
+  const at::Tensor result = normalize(drop(output, DropoutSite::output(index)) + attended, layer.output_layer_norm);
+  if (observer_ != nullptr) {
+    const std::string next =
+        first_token_only ? "bert.pooler.dense" : fmt::format("bert.encoder.layer.{}.attention", index + 1);
+    observer_->observe(fmt::format("bert.encoder.layer.{}.output.LayerNorm", index), result, next,
+                       {layout.row_ids, layout.offsets});
+  }
+  return result;
 }
 
 at::Tensor BertForSequenceClassification::cls_hidden(const BertInput& input, const std::optional<Dropout>& dropout,
@@ -194,11 +226,18 @@ at::Tensor BertForSequenceClassification::head_logits(const at::Tensor& cls_hidd
   if (cls_hidden.size(0) != static_cast<std::int64_t>(row_ids.size())) {
     throw Error(ExitCode::internal, "cls_hidden and row_ids differ in length");
   }
-  const at::Tensor pooled = at::tanh(at::linear(cls_hidden, pooler_.weight, pooler_.bias));
+  const at::Tensor projected = at::linear(cls_hidden, pooler_.weight, pooler_.bias);
+  const at::Tensor pooled = at::tanh(projected);
   const at::Tensor dropped =
       dropout ? keyed_dropout(pooled, config_.head_dropout_prob(), *dropout, DropoutSite::classifier(), row_ids)
               : pooled;
-  return at::linear(dropped, classifier_.weight, classifier_.bias);
+  at::Tensor logits = at::linear(dropped, classifier_.weight, classifier_.bias);
+  if (observer_ != nullptr) {
+    observer_->observe("bert.pooler.dense", projected, "bert.pooler", {row_ids, {}});
+    observer_->observe("bert.pooler", pooled, "classifier", {row_ids, {}});
+    observer_->observe("classifier", logits, "the loss", {row_ids, {}});
+  }
+  return logits;
 }
 
 at::Tensor BertForSequenceClassification::logits(const BertInput& input, const std::optional<Dropout>& dropout,

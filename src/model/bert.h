@@ -12,6 +12,7 @@
 #include "base/progress.h"
 #include "model/device_math.h"
 #include "model/keyed_dropout.h"
+#include "model/module_observer.h"
 #include "pretrained/bert_config.h"
 
 namespace bertdist {
@@ -93,6 +94,9 @@ class BertForSequenceClassification {
   // Of the layers' matrix products, forward and backward: float32, the default, or bfloat16 on weights, activations and
   // gradients that stay float32.
   void set_matmul_dtype(at::ScalarType dtype) { matmul_dtype_ = dtype; }
+  // Who sees what each module computes, forward and, through the tensors' hooks, backward; null, the default: nobody.
+  // It must outlive its use here. A FrozenEncoder's layers are not seen.
+  void set_observer(ModuleObserver* observer) { observer_ = observer; }
   // Whether what comes out of the frozen prefix's layers is the same for a row at every step of a training, so that it
   // may be computed by a FrozenEncoder, and kept; and whether that is already cls_hidden().
   bool frozen_output_is_constant() const;
@@ -159,6 +163,7 @@ class BertForSequenceClassification {
   at::ScalarType matmul_dtype_ = at::kFloat;
   bool is_on_device_ = false;
   AttentionKernel attention_kernel_ = AttentionKernel::by_length;
+  ModuleObserver* observer_ = nullptr;
 };
 
 }  // namespace bertdist

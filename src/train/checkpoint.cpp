@@ -28,9 +28,9 @@ constexpr const char* kConfigFile = "config.toml";
 constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json", "vocab.txt",
                                            "special_tokens_map.json", "added_tokens.json"};
 // What a run writes into output_dir itself, beside the tokenizer's files.
-constexpr const char* kRunFiles[] = {"config.json",        "model.safetensors", "config.toml",
-                                     "trainer_state.json", "run_log.jsonl",     "train_results.json",
-                                     "eval_results.json",  "test_results.json", "all_results.json"};
+constexpr const char* kRunFiles[] = {
+    "config.json",   "model.safetensors",  "config.toml",       "run_identity.json", "trainer_state.json",
+    "run_log.jsonl", "train_results.json", "eval_results.json", "test_results.json", "all_results.json"};
 
 // Of checkpoint-<step>; nothing for other names.
 std::optional<std::int64_t> step_of(const std::string& name) {
@@ -166,6 +166,11 @@ void CheckpointStore::save(const BertForSequenceClassification& model, const Fla
   directory.commit();
 }
 
+void CheckpointStore::save_run(const RunIdentity& identity) const {
+  write_file_atomically(output_dir_ / kConfigFile, config_toml_);
+  write_file_atomically(output_dir_ / kRunIdentityFile, identity.to_json().dump(2) + "\n");
+}
+
 void CheckpointStore::save_final_model(const BertForSequenceClassification& model, const TrainerState& state,
                                        Progress* progress) const {
   make_directories(output_dir_);
@@ -197,6 +202,21 @@ std::vector<fs::path> CheckpointStore::newest_first() const {
   std::vector<fs::path> paths;
   for (const auto& [step, path] : complete_checkpoints()) paths.insert(paths.begin(), path);
   return paths;
+}
+
+fs::path CheckpointStore::newest_up_to(std::int64_t step) const {
+  fs::path newest;
+  for (const auto& [step_of_folder, path] : complete_checkpoints()) {
+    if (step_of_folder <= step) newest = path;
+  }
+  return newest;
+}
+
+fs::path CheckpointStore::oldest_from(std::int64_t step) const {
+  for (const auto& [step_of_folder, path] : complete_checkpoints()) {
+    if (step_of_folder >= step) return path;
+  }
+  return {};
 }
 
 std::vector<fs::path> CheckpointStore::to_resume_from(const std::string& resume_from_checkpoint) const {

@@ -47,6 +47,8 @@ class CheckpointStore {
   // waits.
   void save(const BertForSequenceClassification& model, const FlatParameters& parameters,
             const TrainingSnapshot& snapshot, Progress* progress = nullptr) const;
+  // What tells this run from others, into output_dir itself: its configuration and its identity.
+  void save_run(const RunIdentity& identity) const;
   // The model and the run's history, without what resuming needs, into output_dir itself.
   void save_final_model(const BertForSequenceClassification& model, const TrainerState& state,
                         Progress* progress = nullptr) const;
@@ -63,6 +65,10 @@ class CheckpointStore {
   // Takes away what a run that was killed while it wrote left under temporary names.
   void remove_unfinished() const;
 
+  // The newest complete checkpoint of this step or one before it, and the oldest of this step or one after it; empty
+  // where there is none.
+  std::filesystem::path newest_up_to(std::int64_t step) const;
+  std::filesystem::path oldest_from(std::int64_t step) const;
   // The complete checkpoints, those with the highest steps first.
   std::vector<std::filesystem::path> newest_first() const;
   // Those to try in turn for Config::resume_from_checkpoint: "latest", or the one that it names.

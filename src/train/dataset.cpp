@@ -3,10 +3,13 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "base/content_hash.h"
+#include "base/error.h"
 
 namespace bertdist {
 
@@ -23,7 +26,14 @@ at::Tensor to_tensor(std::span<const std::int64_t> values) {
 Dataset::Dataset(std::shared_ptr<const TokenCache> cache, std::vector<std::int64_t> rows)
     : cache_(std::move(cache)), rows_(std::move(rows)) {
   lengths_.reserve(rows_.size());
-  for (const std::int64_t row : rows_) lengths_.push_back(cache_->lengths()[static_cast<std::size_t>(row)]);
+  for (const std::int64_t row : rows_) {
+    lengths_.push_back(cache_->lengths()[static_cast<std::size_t>(row)]);
+    if (cache_->labels()[static_cast<std::size_t>(row)] >= 0) continue;
+    throw Error(
+        ExitCode::data,
+        fmt::format("the row at {}:{} has no label in its token cache", cache_->source(), cache_->source_line(row)),
+        "delete the token cache and run again: it is then made anew from the text");
+  }
 }
 
 std::vector<std::int64_t> Dataset::rows(std::span<const std::int64_t> indices) const {

@@ -17,6 +17,7 @@ namespace bertdist {
 // in the cache.
 class Dataset {
  public:
+  // Throws Error(data) where a row has no label.
   Dataset(std::shared_ptr<const TokenCache> cache, std::vector<std::int64_t> rows);
 
   std::int64_t size() const { return static_cast<std::int64_t>(rows_.size()); }

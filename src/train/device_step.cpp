@@ -34,15 +34,15 @@ void DeviceStep::reduce(bool stop_requested) {
   norm_ = grad_norm_on_device(parameters_);
 }
 
-std::optional<DeviceStep::Numbers> DeviceStep::take() {
+std::optional<StepResult> DeviceStep::take() {
   if (!pending_) return std::nullopt;
   const Pending pending = *std::exchange(pending_, std::nullopt);
   const std::vector<float> values = pending.values.wait();
-  return Numbers{.step = pending.step,
-                 .loss = values[0],
-                 .grad_norm = values[1],
-                 .learning_rate = pending.learning_rate,
-                 .stop_requested = values[2] > 0};
+  return StepResult{.step = pending.step,
+                    .loss = values[0],
+                    .grad_norm = values[1],
+                    .learning_rate = pending.learning_rate,
+                    .stop_requested = values[2] > 0};
 }
 
 void DeviceStep::update(std::int64_t step, double learning_rate) {

@@ -8,6 +8,7 @@
 #include "optim/adamw.h"
 #include "train/gradient_reducer.h"
 #include "train/late_values.h"
+#include "train/step_result.h"
 
 namespace bertdist {
 
@@ -16,14 +17,6 @@ namespace bertdist {
 // read when the next step's gradients are in it too. A step of which loss or norm is not finite changes nothing.
 class DeviceStep {
  public:
-  struct Numbers {
-    std::int64_t step;
-    double loss;
-    double grad_norm;
-    double learning_rate;
-    bool stop_requested;  // on any rank
-  };
-
   // All must outlive it.
   DeviceStep(FlatParameters& parameters, GradientReducer& reducer, AdamW& optimizer, double max_grad_norm);
 
@@ -33,7 +26,7 @@ class DeviceStep {
   void reduce(bool stop_requested);       // collective, as GradientReducer::finish
   // Waits for the numbers of the last step that was updated, unless they were taken before. Whoever throws because of
   // them finds the weights as that step found them.
-  std::optional<Numbers> take();
+  std::optional<StepResult> take();
   void update(std::int64_t step, double learning_rate);
 
  private:

@@ -19,14 +19,30 @@ Forward::Forward(const BertForSequenceClassification& model, const Dataset& data
 Forward::Forward(const BertForSequenceClassification& model, const Dataset& dataset, at::ScalarType dtype)
     : model_(model), dataset_(dataset), encoder_(std::in_place, model, model.config().num_hidden_layers, dtype) {}
 
-at::Tensor Forward::logits(std::span<const std::int64_t> indices, const std::optional<Dropout>& dropout) const {
-  if (keeps_cls_features() || (encoder_ && encoder_->gives_cls_only())) {
-    return model_.head_logits(cls_features(indices), dataset_.rows(indices), dropout);
+ForwardInput Forward::input(std::span<const std::int64_t> indices) const {
+  ForwardInput input;
+  if (features_) input.frozen_output = kept_features(indices);
+  if (keeps_cls_features()) {
+    input.tokens.row_ids = dataset_.rows(indices);
+  } else {
+    input.tokens = dataset_.input(indices);
   }
-  const BertInput input = dataset_.input(indices);
-  if (features_) return model_.logits(input, dropout, kept_features(indices));
-  if (encoder_) return model_.logits(input, dropout, encoder_->forward(input));
-  return model_.logits(input, dropout);
+  return input;
+}
+
+at::Tensor Forward::frozen_output(const ForwardInput& input) const {
+  return encoder_ ? encoder_->forward(input.tokens) : input.frozen_output;
+}
+
+at::Tensor Forward::logits(const ForwardInput& input, const std::optional<Dropout>& dropout) const {
+  const at::Tensor frozen = frozen_output(input);
+  const bool is_cls = keeps_cls_features() || (encoder_ && encoder_->gives_cls_only());
+  return is_cls ? model_.head_logits(frozen, input.tokens.row_ids, dropout)
+                : model_.logits(input.tokens, dropout, frozen);
+}
+
+at::Tensor Forward::logits(std::span<const std::int64_t> indices, const std::optional<Dropout>& dropout) const {
+  return logits(input(indices), dropout);
 }
 
 at::Tensor Forward::cls_features(std::span<const std::int64_t> indices) const {

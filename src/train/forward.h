@@ -13,6 +13,12 @@
 
 namespace bertdist {
 
+// What a model is given for some rows.
+struct ForwardInput {
+  BertInput tokens;          // with nothing but row_ids where [CLS]'s features are at hand
+  at::Tensor frozen_output;  // of the frozen layers, where it is kept; otherwise undefined
+};
+
 // The logits of a split's rows, by the shortest way: what the frozen layers make of a row is computed without a graph
 // by a FrozenEncoder, once for all steps where it can be kept; the model does the rest.
 class Forward {
@@ -36,6 +42,10 @@ class Forward {
   // and several threads may call it at once.
   at::Tensor cls_features(std::span<const std::int64_t> indices) const;
 
+  ForwardInput input(std::span<const std::int64_t> indices) const;
+  // Of the frozen layers, kept or computed now; undefined where they are none, or not constant.
+  at::Tensor frozen_output(const ForwardInput& input) const;
+  at::Tensor logits(const ForwardInput& input, const std::optional<Dropout>& dropout) const;
   // float32 [batch, num_labels]; not collective, and several threads may call it at once.
   at::Tensor logits(std::span<const std::int64_t> indices, const std::optional<Dropout>& dropout) const;
 

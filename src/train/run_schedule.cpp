@@ -1,5 +1,6 @@
 #include "train/run_schedule.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -54,9 +55,17 @@ std::int64_t num_steps_per_epoch(std::int64_t num_rows, std::int64_t global_batc
   return (num_rows + global_batch_size - 1) / global_batch_size;
 }
 
+bool overfits(const Config& config) {
+  return config.debug && config.debug_overfit_batches;
+}
+
 std::int64_t num_training_steps(const Config& config, std::int64_t steps_per_epoch) {
+  constexpr std::int64_t kLeastToOverfit = 200;  // for each batch: data that are worth three epochs may be few
   if (config.max_steps > 0) return config.max_steps;
-  return static_cast<std::int64_t>(std::ceil(config.num_train_epochs * static_cast<double>(steps_per_epoch)));
+  const auto num_steps =
+      static_cast<std::int64_t>(std::ceil(config.num_train_epochs * static_cast<double>(steps_per_epoch)));
+  if (!overfits(config)) return num_steps;
+  return std::max(num_steps, kLeastToOverfit * std::min(*config.debug_overfit_batches, steps_per_epoch));
 }
 
 LearningRateSchedule learning_rate_schedule(const Config& config, std::int64_t num_training_steps) {

@@ -15,6 +15,8 @@ int num_ranks(const Config& config, const Communicator& communicator);
 // Rows of one optimiser step over all ranks and accumulation steps.
 std::int64_t global_batch_size(const Config& config, int num_ranks);
 std::int64_t num_steps_per_epoch(std::int64_t num_rows, std::int64_t global_batch_size);
+// Whether debug mode goes through a few batches again and again instead of training.
+bool overfits(const Config& config);
 std::int64_t num_training_steps(const Config& config, std::int64_t steps_per_epoch);
 LearningRateSchedule learning_rate_schedule(const Config& config, std::int64_t num_training_steps);
 

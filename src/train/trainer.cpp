@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/ones_like.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -16,8 +15,7 @@
 
 #include "base/error.h"
 #include "data/split.h"
-#include "model/upload.h"
-#include "train/divergence.h"
+#include "model/classification_loss.h"
 #include "train/operator_threads.h"
 #include "train/tensor_bytes.h"
 
@@ -41,7 +39,8 @@ std::int64_t ceil_div(std::int64_t dividend, std::int64_t divisor) {
 
 Trainer::Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train,
                  const Dataset* validation, const FrozenPassOptions& frozen_pass, const CheckpointStore& checkpoints,
-                 Communicator& communicator, const Log& log, const StopToken& stop, TrainerRole role)
+                 Communicator& communicator, const Log& log, const StopToken& stop, TrainerRole role,
+                 Debugger* debugger)
     : config_(config),
       model_(model),
       train_(train),
@@ -50,6 +49,7 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
       log_(log),
       stop_(stop),
       role_(role),
+      debugger_(debugger),
       num_ranks_(num_ranks(config, communicator)),
       global_batch_size_(global_batch_size(config, num_ranks_)),
       steps_per_epoch_(num_steps_per_epoch(train.size(), global_batch_size_)),
@@ -80,6 +80,7 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
     validation_forward_.emplace(model, *validation, frozen_pass, communicator, log);
   }
   state_.max_steps = num_training_steps(config, steps_per_epoch_);
+  if (overfits(config)) steps_per_epoch_ = std::min(steps_per_epoch_, *config.debug_overfit_batches);
   state_.num_train_epochs = config.num_train_epochs;
   state_.train_batch_size = global_batch_size_;
   schedule_ = learning_rate_schedule(config, state_.max_steps);
@@ -135,6 +136,7 @@ TrainResult Trainer::finish() {
 }
 
 const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {
+  if (overfits(config_)) epoch = 0;  // the same batches again and again
   if (epoch != planned_epoch_) {
     const TrainPlan::Options options{.seed = static_cast<std::uint64_t>(config_.seed),
                                      .epoch = epoch,
@@ -163,7 +165,9 @@ std::vector<int> Trainer::ranks_of_this_process() const {
 }
 
 // Returns the last step whose result is known: this one, but on a device, unless its result is due, the one before.
-std::optional<Trainer::StepResult> Trainer::train_step(std::int64_t step) {
+std::optional<StepResult> Trainer::train_step(std::int64_t step) {
+  if (debugger_) debugger_->begin_step(step);
+  const Observing observing(model_, debugger_);
   const auto global_rows = plan_of_epoch(step / steps_per_epoch_).global_rows(step % steps_per_epoch_);
 
   // As many on each rank, whatever its share is: the bits of a norm depend on it.
@@ -177,6 +181,7 @@ std::optional<Trainer::StepResult> Trainer::train_step(std::int64_t step) {
     result = head_step_ && num_ranks_ == 1 ? head_step_of_one_rank(step, global_rows) : data_parallel_step(step);
     account_for(*result);
   }
+  if (debugger_) debugger_->end_step();
   num_rows_trained_ += std::ssize(global_rows);
   for (const std::int64_t index : global_rows) {
     state_.num_input_tokens_seen += train_.lengths()[static_cast<std::size_t>(index)];
@@ -200,7 +205,7 @@ std::vector<std::vector<std::int64_t>> Trainer::micro_batches(std::int64_t step,
   return batches;
 }
 
-Trainer::StepResult Trainer::data_parallel_step(std::int64_t step) {
+StepResult Trainer::data_parallel_step(std::int64_t step) {
   const std::int64_t global_count =
       std::ssize(plan_of_epoch(step / steps_per_epoch_).global_rows(step % steps_per_epoch_));
   const std::span reduced(parameters_.reduced().mutable_data_ptr<float>(),
@@ -219,25 +224,31 @@ Trainer::StepResult Trainer::data_parallel_step(std::int64_t step) {
       rows.insert(rows.end(), batch.begin(), batch.end());
       communicator_.progress().advance();
     }
+    enter(StepPhase::reduce);
     loss = static_cast<float>(local_loss);
     if (ranks.size() > 1) sum.add(parameters_.reduced());
   }
   if (ranks.size() > 1) sum.finish(parameters_.reduced());
 
+  enter(StepPhase::reduce);
   num_ranks_to_stop = stop_.signal() ? 1 : 0;
   reducer_.finish();
+  enter(StepPhase::optimizer);
   const StepResult result{.step = step,
                           .loss = loss,
                           .grad_norm = grad_norm(parameters_),
                           .learning_rate = schedule_.at(step),
                           .stop_requested = num_ranks_to_stop > 0};
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(rows, result);
+  if (debugger_) debugger_->before_update(step, parameters_);
   optimizer_.step(result.learning_rate, clip_factor(result.grad_norm, config_.max_grad_norm));
+  if (debugger_) debugger_->after_update(step, parameters_);
   return result;
 }
 
 // With nobody to share it with, a head's gradient need not be made at all.
-Trainer::StepResult Trainer::head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows) {
+StepResult Trainer::head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows) {
+  enter(StepPhase::data);
   const at::Tensor features = next_head_features_.defined() ? next_head_features_ : train_forward_.cls_features(rows);
   const StepResult result{.step = step,
                           .loss = head_forward_backward(rows, features, std::ssize(rows), step),
@@ -246,19 +257,29 @@ Trainer::StepResult Trainer::head_step_of_one_rank(std::int64_t step, std::span<
                           .stop_requested = stop_.signal().has_value()};
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(rows, result);
 
+  if (debugger_ && debugger_->shows_parameters_of(step)) {
+    head_step_->add_gradient(parameters_.gradients().data_ptr<float>());
+    debugger_->before_update(step, parameters_);
+    parameters_.gradients().zero_();
+  }
+  enter(StepPhase::data);
   const std::int64_t next = (step + 1) % steps_per_epoch_;  // 0: of the next epoch, which is not planned yet
   next_head_features_ = next == 0 ? at::Tensor() : train_forward_.cls_features(plan_->global_rows(next));
+  enter(StepPhase::optimizer);
   head_step_->update(parameters_.values().data_ptr<float>(), optimizer_.exp_avg().data_ptr<float>(),
                      optimizer_.exp_avg_sq().data_ptr<float>(), clip_factor(result.grad_norm, config_.max_grad_norm),
                      optimizer_.begin_step(result.learning_rate), next_head_features_);
+  if (debugger_) debugger_->after_update(step, parameters_);
   return result;
 }
 
-Dropout Trainer::dropout_of(std::int64_t step) const {
-  return {.seed = static_cast<std::uint64_t>(config_.seed), .step = static_cast<std::uint64_t>(step)};
+std::optional<Dropout> Trainer::dropout_of(std::int64_t step) const {
+  if (overfits(config_)) return std::nullopt;
+  return Dropout{.seed = static_cast<std::uint64_t>(config_.seed), .step = static_cast<std::uint64_t>(step)};
 }
 
 double Trainer::forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step) {
+  enter(StepPhase::data);
   if (head_step_) {
     const double loss = head_forward_backward(indices, train_forward_.cls_features(indices), global_count, step);
     head_step_->add_gradient(parameters_.gradients().data_ptr<float>());
@@ -269,43 +290,30 @@ double Trainer::forward_backward(std::span<const std::int64_t> indices, std::int
 
 at::Tensor Trainer::recorded_backward(std::span<const std::int64_t> indices, std::int64_t global_count,
                                       std::int64_t step) {
-  const at::Tensor logits = train_forward_.logits(indices, dropout_of(step));
-  const at::Tensor labels = upload(train_.labels(indices), logits.device());
-  at::Tensor loss = at::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::Sum, /*ignore_index=*/-100,
-                                           config_.label_smoothing_factor) /
-                    static_cast<double>(global_count);
+  const ForwardInput input = train_forward_.input(indices);
+  const at::Tensor labels = train_.labels(indices);
+  check_batch(indices, input, labels);
+  enter(StepPhase::forward);
+  at::Tensor loss = classification_loss(train_forward_.logits(input, dropout_of(step)), labels,
+                                        config_.label_smoothing_factor, static_cast<double>(global_count));
+  enter(StepPhase::backward);
   loss.backward();
+  check_gradients(step, indices);
   return loss;
 }
 
 double Trainer::head_forward_backward(std::span<const std::int64_t> indices, const at::Tensor& features,
                                       std::int64_t global_count, std::int64_t step) {
-  const at::Tensor mask = keyed_dropout(at::ones_like(features), model_.config().head_dropout_prob(), dropout_of(step),
-                                        DropoutSite::classifier(), train_.rows(indices));
-  return head_step_->forward_backward(parameters_.values().data_ptr<float>(), {features, mask, train_.labels(indices)},
+  at::Tensor mask = at::ones_like(features);
+  if (const auto dropout = dropout_of(step)) {
+    mask = keyed_dropout(mask, model_.config().head_dropout_prob(), *dropout, DropoutSite::classifier(),
+                         train_.rows(indices));
+  }
+  const at::Tensor labels = train_.labels(indices);
+  check_head_batch(step, indices, features, labels);
+  enter(StepPhase::forward_backward);
+  return head_step_->forward_backward(parameters_.values().data_ptr<float>(), {features, mask, labels},
                                       config_.label_smoothing_factor, static_cast<double>(global_count));
-}
-
-void Trainer::fail_not_finite(std::span<const std::int64_t> indices, const StepResult& result) {
-  const c10::NoGradGuard no_grad;
-  std::string rows;
-  for (const std::int64_t index : indices) {
-    const std::span row(&index, 1);
-    const at::Tensor logits = train_forward_.logits(row, dropout_of(result.step));
-    const at::Tensor loss = at::cross_entropy_loss(logits, upload(train_.labels(row), logits.device()));
-    if (!std::isfinite(loss.item<double>())) rows += fmt::format(" {}", train_.cache().source_line(train_.row(index)));
-  }
-  // Whoever fails first ends all ranks: not before rank 0 has written what it began.
-  checkpoint_writer_.finish();
-  std::string lines;
-  for (const Bytes& part : communicator_.all_gather(std::as_bytes(std::span(rows)), "rows whose loss is not finite")) {
-    lines.append(reinterpret_cast<const char*>(part.data()), part.size());
-  }
-  throw Error(
-      ExitCode::numeric,
-      fmt::format("step {}: loss {}, gradient norm {}: not finite; {}", result.step + 1, result.loss, result.grad_norm,
-                  lines.empty() ? "the loss of each single row is finite" : "rows at lines" + lines),
-      divergence_hint(role_ == TrainerRole::run ? &checkpoints_ : nullptr, result.step));
 }
 
 void Trainer::report_progress(double loss) {

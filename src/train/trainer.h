@@ -12,6 +12,7 @@
 #include "comm/communicator.h"
 #include "config/config.h"
 #include "data/batch_plan.h"
+#include "debugging/debugger.h"
 #include "model/bert.h"
 #include "optim/adamw.h"
 #include "optim/lr_scheduler.h"
@@ -27,6 +28,7 @@
 #include "train/head_step.h"
 #include "train/rank_sum.h"
 #include "train/run_schedule.h"
+#include "train/step_result.h"
 
 namespace bertdist {
 
@@ -36,18 +38,24 @@ struct TrainResult {
   TrainerState state;        // at the end; log_history is kept by rank 0 and the others alike
 };
 
+struct OverfitResult {
+  std::int64_t num_steps;
+  double loss;  // the mean over the batches, in the last pass
+};
+
 // A run of its own shows its progress and writes checkpoints. A trial of a sweep, one of many, is silent, keeps its
-// best weights in memory, and writes one checkpoint, with those in it, where a signal stops it.
-enum class TrainerRole { run, trial };
+// best weights in memory, and writes one checkpoint, with those in it, where a signal stops it. A replay only computes.
+enum class TrainerRole { run, trial, replay };
 
 // Data-parallel fine-tuning. Every rank makes one and calls train(); rank 0 alone writes to the output folder and
 // speaks. After train() the model holds the best weights (load_best_model_at_end) or the last ones.
 class Trainer {
  public:
-  // Collective. `validation` may be null. All must outlive the trainer; frozen parameters are frozen already.
+  // Collective. `validation` may be null, and `debugger` is but in debug mode. All must outlive the trainer; frozen
+  // parameters are frozen already.
   Trainer(const Config& config, BertForSequenceClassification& model, const Dataset& train, const Dataset* validation,
           const FrozenPassOptions& frozen_pass, const CheckpointStore& checkpoints, Communicator& communicator,
-          const Log& log, const StopToken& stop, TrainerRole role = TrainerRole::run);
+          const Log& log, const StopToken& stop, TrainerRole role = TrainerRole::run, Debugger* debugger = nullptr);
 
   // Collective, once, before train(). Checks that all ranks are about to do the same, and goes on from the checkpoint
   // that the configuration names, if it names one. Returns the step that it goes on from, 0 at the beginning. Writes
@@ -67,10 +75,20 @@ class Trainer {
   std::int64_t num_evaluations() const;  // so far, those before the checkpoint that this one goes on from among them
   TrainResult finish();
 
+  // Instead of train(): the steps up to `last` of this run, from 1, and nothing else; returns what the last one was.
+  StepResult replay(std::int64_t last);
+  // Instead of train(), with debug_overfit_batches: goes through these batches until their mean loss is below `target`,
+  // or the steps are at their end.
+  OverfitResult overfit(double target);
+  // The rows that a rank has in this step, from 0, in the batches in which it adds up their gradients. As indices of
+  // the training split.
+  std::vector<std::vector<std::int64_t>> micro_batches(std::int64_t step, int rank);
+
+  const TrainerState& state() const { return state_; }
+  const RunIdentity& identity() const { return identity_; }
   const std::optional<Forward>& validation_forward() const { return validation_forward_; }
 
  private:
-  using StepResult = DeviceStep::Numbers;
   struct Restored {
     std::filesystem::path folder;
     TrainerState state;
@@ -86,16 +104,25 @@ class Trainer {
   void check_ranks_agree() const;
   const TrainPlan& plan_of_epoch(std::int64_t epoch);
 
+  // Debug mode's; the others do nothing without a debugger.
+  void enter(StepPhase phase);
+  void check_batch(std::span<const std::int64_t> indices, const ForwardInput& input, const at::Tensor& labels);
+  void check_head_batch(std::int64_t step, std::span<const std::int64_t> indices, const at::Tensor& features,
+                        const at::Tensor& labels);
+  void check_frozen_output(const at::Tensor& output, std::span<const std::int64_t> indices);
+  void check_gradients(std::int64_t step, std::span<const std::int64_t> indices);
+  void find_anomaly(std::int64_t step, std::int64_t global_count);
+  at::Tensor loss_of(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step) const;
+
   std::vector<int> ranks_of_this_process() const;
   int threads_of_step(std::int64_t num_rows) const;
-  Dropout dropout_of(std::int64_t step) const;
+  std::optional<Dropout> dropout_of(std::int64_t step) const;
   std::optional<StepResult> train_step(std::int64_t step);
   StepResult data_parallel_step(std::int64_t step);
   std::optional<StepResult> step_on_device(std::int64_t step);
   bool is_result_due(std::int64_t num_steps) const;
   std::optional<StepResult> take_result_from_device();
   void account_for(const StepResult& result);
-  std::vector<std::vector<std::int64_t>> micro_batches(std::int64_t step, int rank);
   StepResult head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows);
   double forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
   at::Tensor recorded_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
@@ -124,6 +151,7 @@ class Trainer {
   const Log& log_;
   const StopToken& stop_;
   const TrainerRole role_;
+  Debugger* const debugger_;  // null but in debug mode
 
   const int num_ranks_;  // the communicator's, or those simulated
   std::int64_t global_batch_size_;

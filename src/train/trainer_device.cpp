@@ -9,7 +9,7 @@
 
 namespace bertdist {
 
-std::optional<Trainer::StepResult> Trainer::step_on_device(std::int64_t step) {
+std::optional<StepResult> Trainer::step_on_device(std::int64_t step) {
   const std::int64_t global_count =
       std::ssize(plan_of_epoch(step / steps_per_epoch_).global_rows(step % steps_per_epoch_));
   const std::vector<int> ranks = ranks_of_this_process();
@@ -22,26 +22,31 @@ std::optional<Trainer::StepResult> Trainer::step_on_device(std::int64_t step) {
       device_step_->add_loss(recorded_backward(batch, global_count, step));
       communicator_.progress().advance();
     }
+    enter(StepPhase::reduce);
     if (ranks.size() > 1) sum.add(parameters_.reduced());
   }
   if (ranks.size() > 1) sum.finish(parameters_.reduced());
 
+  enter(StepPhase::reduce);
   device_step_->reduce(stop_.signal().has_value());
   std::optional<StepResult> result = take_result_from_device();
+  enter(StepPhase::optimizer);
+  if (debugger_) debugger_->before_update(step, parameters_);
   device_step_->update(step, schedule_.at(step));
+  if (debugger_) debugger_->after_update(step, parameters_);
   if (is_result_due(step + 1)) result = take_result_from_device();
   return result;
 }
 
 // Whether what happens after so many steps needs the last one's result.
 bool Trainer::is_result_due(std::int64_t num_steps) const {
-  return num_steps == state_.max_steps || length().is_log_due(config_, num_steps) ||
-         length().is_save_due(config_, num_steps) ||
+  return debugger_ || role_ == TrainerRole::replay || num_steps == state_.max_steps ||
+         length().is_log_due(config_, num_steps) || length().is_save_due(config_, num_steps) ||
          (validation_forward_ && length().is_evaluation_due(config_, num_steps));
 }
 
 // Of the last step, once; waits for the device. Nothing where it is known.
-std::optional<Trainer::StepResult> Trainer::take_result_from_device() {
+std::optional<StepResult> Trainer::take_result_from_device() {
   const std::optional<StepResult> result = device_step_ ? device_step_->take() : std::nullopt;
   if (!result) return std::nullopt;
   if (!std::isfinite(result->loss) || !std::isfinite(result->grad_norm)) {

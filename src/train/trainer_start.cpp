@@ -83,6 +83,10 @@ TrainerState Trainer::restore_from(const std::filesystem::path& checkpoint, cons
   load_parameters(checkpoint, parameters_);
   load_optimizer(checkpoint, parameters_, optimizer_);
   TrainerState state = load_trainer_state(checkpoint);
+  if (role_ == TrainerRole::replay) {
+    state.forget_best();
+    return state;
+  }
   // Metrics of other rows, or other metrics, do not compare.
   const bool same_rows = saved.validation_data == identity_.validation_data;
   if (same_rows && saved.best_by == identity_.best_by) {

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include "config/replay_request.h"
 #include "config_files.h"
 
 namespace bertdist {
@@ -213,6 +214,19 @@ TEST(WarmUp, StepsWinOverTheRatioAndSharesAreRoundedUp) {
   EXPECT_EQ(num_warmup_steps(config, 101), 26);
   config.warmup_steps = 7;
   EXPECT_EQ(num_warmup_steps(config, 101), 7);
+}
+
+TEST(ReplayRequest, NamesARunAStepAndKeysThatWin) {
+  const ReplayRequest request = parse_replay_request({"runs/a", "--seed", "1", "--step=12", "--train_file", "b.csv"});
+  EXPECT_EQ(request.run, "runs/a");
+  EXPECT_EQ(request.step, 12);
+  EXPECT_THAT(request.arguments, ElementsAre("--seed", "1", "--train_file", "b.csv"));
+  EXPECT_THAT(error_of([] { parse_replay_request({"runs/a", "--step", "x"}); }).what(), HasSubstr("--step: expected"));
+  EXPECT_THAT(error_of([] { parse_replay_request({"runs/a", "--step"}); }).what(), HasSubstr("--step: no value"));
+  EXPECT_THAT(error_of([] { parse_replay_request({"runs/a"}); }).what(), HasSubstr("--step is missing"));
+  EXPECT_THAT(error_of([] { parse_replay_request({"--step", "1"}); }).what(), HasSubstr("no run"));
+  EXPECT_EQ(parse_invocation({"replay", "runs/a", "--step", "3"}).command, Command::replay);
+  EXPECT_TRUE(parse_invocation({"replay"}).help);
 }
 
 TEST(Invocation, StartsWithACommandOrMeansTrain) {

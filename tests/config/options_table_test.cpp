@@ -88,7 +88,10 @@ const std::map<std::string, std::string, std::less<>>& other_values() {
       {"ddp_bucket_cap_mb", "12.5"},
       {"overlap_grad_reduce", "false"},
       {"debug", "true"},
-      {"debug.world_size", "3"}};
+      {"debug.world_size", "3"},
+      {"debug.overfit_batches", "2"},
+      {"debug.check_gradients", "true"},
+      {"debug.trace", "'trace.json'"}};
   return values;
 }
 

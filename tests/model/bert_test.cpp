@@ -40,7 +40,7 @@ class BertTest : public testing::Test {
   }
 
   BertForSequenceClassification model_;
-  std::vector<Row> rows_;
+  std::vector<TokenIds> rows_;
   std::vector<std::int64_t> row_ids_;
   BertInput input_;
 };

@@ -76,7 +76,7 @@ TEST_P(FrozenPartTest, ARowsBitsDoNotDependOnItsBatchNorOnTheNumberOfThreads) {
     at::set_num_threads(1);
     EXPECT_TRUE(at::equal(encoder.forward(input_), together));
     at::set_num_threads(num_threads);
-    const std::vector<Row> rows = random_rows(lengths, 50);
+    const std::vector<TokenIds> rows = random_rows(lengths, 50);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const at::Tensor alone = encoder.forward(pack({rows[i]}, {0}));
       EXPECT_LT(largest_difference(alone[0], together[static_cast<std::int64_t>(i)]),

@@ -67,22 +67,22 @@ inline BertConfig small_config() {
   return config;
 }
 
-using Row = std::vector<std::int64_t>;
+using TokenIds = std::vector<std::int64_t>;
 
-inline std::vector<Row> random_rows(const std::vector<std::int64_t>& lengths, std::int64_t vocab_size) {
+inline std::vector<TokenIds> random_rows(const std::vector<std::int64_t>& lengths, std::int64_t vocab_size) {
   std::mt19937 random(7);
-  std::vector<Row> rows;
+  std::vector<TokenIds> rows;
   for (const std::int64_t length : lengths) {
-    Row& row = rows.emplace_back();
+    TokenIds& row = rows.emplace_back();
     for (std::int64_t i = 0; i < length; ++i) row.push_back(static_cast<std::int64_t>(random() % vocab_size));
   }
   return rows;
 }
 
-inline BertInput pack(const std::vector<Row>& rows, const std::vector<std::int64_t>& row_ids) {
-  Row tokens, types, positions;
+inline BertInput pack(const std::vector<TokenIds>& rows, const std::vector<std::int64_t>& row_ids) {
+  TokenIds tokens, types, positions;
   BertInput input{{}, {}, {}, {0}, row_ids};
-  for (const Row& row : rows) {
+  for (const TokenIds& row : rows) {
     for (std::size_t i = 0; i < row.size(); ++i) {
       tokens.push_back(row[i]);
       types.push_back(i > row.size() / 2);

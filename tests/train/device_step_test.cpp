@@ -43,7 +43,7 @@ struct Training {
     for (const std::int64_t batch : {0, 1}) device_step.add_loss(backward(step, batch, factor));
     device_step.reduce(stop);
   }
-  DeviceStep::Numbers step_of_the_cpu(std::int64_t step) {
+  StepResult step_of_the_cpu(std::int64_t step) {
     double loss = 0;
     for (const std::int64_t batch : {0, 1}) loss += backward(step, batch, 1).item<double>();
     const double norm = grad_norm(parameters);
@@ -54,10 +54,10 @@ struct Training {
 
 TEST(DeviceStep, DoesWhatTheCpuDoesAndTellsOneStepLate) {
   Training on_device, on_cpu;
-  std::optional<DeviceStep::Numbers> expected;
+  std::optional<StepResult> expected;
   for (std::int64_t step = 0; step < 20; ++step) {
     on_device.gradients_on_device(step);
-    const std::optional<DeviceStep::Numbers> numbers = on_device.device_step.take();
+    const std::optional<StepResult> numbers = on_device.device_step.take();
     ASSERT_EQ(numbers.has_value(), expected.has_value());
     if (numbers) {
       EXPECT_EQ(numbers->step, step - 1);
