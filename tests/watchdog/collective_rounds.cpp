@@ -117,7 +117,7 @@ void run_rounds(const Job& job) {
 
 int main(int argc, char** argv) {
   if (argc != 3 && argc != 5) return 2;
-  bertdist::Request request{.command = bertdist::Command::train, .config = {}, .sweep = {}, .trials = {}};
+  bertdist::Request request{.command = bertdist::Command::train, .config = {}, .sweep = {}, .trials = {}, .replay = {}};
   request.config.comm_timeout_s = std::atof(argv[1]);
   bertdist::plan.rounds = std::atoi(argv[2]);
   if (argc == 5) {
@@ -125,5 +125,5 @@ int main(int argc, char** argv) {
     bertdist::plan.wrong_round = std::atoi(argv[4]);
   }
   request.config.device = bertdist::kDevice;
-  return bertdist::run_job(request, bertdist::run_rounds, bertdist::world_on_device_of(request.config));
+  return bertdist::run_job(request, bertdist::run_rounds, bertdist::world_on_device(request.config.device == "cuda"));
 }
