@@ -56,7 +56,16 @@ std::unique_ptr<AllReduceQueue> Communicator::make_all_reduce_queue() {
 }
 
 std::size_t size_of(DType dtype) {
-  return dtype == DType::float32 ? sizeof(float) : sizeof(double);
+  switch (dtype) {
+    case DType::float32:
+      return sizeof(float);
+    case DType::bfloat16:
+      return sizeof(Bfloat16);
+    case DType::float64:
+    case DType::int64:
+      return sizeof(double);
+  }
+  throw Error(ExitCode::internal, "unknown DType");
 }
 
 std::string broadcast_text(Communicator& communicator, std::string text, int root, std::string_view what) {

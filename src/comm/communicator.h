@@ -11,10 +11,11 @@
 #include <vector>
 
 #include "base/progress.h"
+#include "comm/bfloat16.h"
 
 namespace bertdist {
 
-enum class DType { float32, float64, int64 };
+enum class DType { float32, float64, int64, bfloat16 };
 enum class ReduceOp { sum, max };
 
 enum class Memory { host, device };
@@ -38,6 +39,9 @@ inline Buffer buffer_of(std::span<double> values) {
 }
 inline Buffer buffer_of(std::span<std::int64_t> values) {
   return {values.data(), values.size(), DType::int64};
+}
+inline Buffer buffer_of(std::span<Bfloat16> values) {
+  return {values.data(), values.size(), DType::bfloat16};
 }
 
 using Bytes = std::vector<std::byte>;
@@ -80,7 +84,8 @@ class Communicator {
   virtual std::string_view name() const = 0;  // "one process", "MPI", "MPI and NCCL"
 
   // In place. A sum of host memory is taken in the order of ranks, so its bits depend neither on how a buffer is split
-  // into calls nor on the network; NCCL chooses an order of its own.
+  // into calls nor on the network; NCCL chooses an order of its own. A sum of bfloat16 numbers is taken in float32 and
+  // rounded once, by NCCL at each addition; of host memory there is no maximum of them.
   virtual void all_reduce(Buffer buffer, ReduceOp op, std::string_view what) = 0;
   // Not collective; outlived by the communicator. Here each collective has ended when start() returns.
   virtual std::unique_ptr<AllReduceQueue> make_all_reduce_queue();

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "comm/blocking_call_guard.h"
 #include "comm/collective_thread.h"
+#include "comm/mpi_type.h"
 
 namespace bertdist {
 
@@ -22,31 +23,21 @@ namespace {
 // MPI counts are ints; larger payloads travel in pieces.
 constexpr std::size_t kMaxCount = std::size_t{1} << 28;
 
+// Of [ranks, sum.size()], in the order of ranks.
 template <typename T>
-MPI_Datatype mpi_type();
-template <>
-MPI_Datatype mpi_type<float>() {
-  return MPI_FLOAT;
-}
-template <>
-MPI_Datatype mpi_type<double>() {
-  return MPI_DOUBLE;
-}
-template <>
-MPI_Datatype mpi_type<std::int64_t>() {
-  return MPI_INT64_T;
+void sum_parts(const std::vector<T>& parts, std::span<T> sum) {
+  std::copy_n(parts.begin(), sum.size(), sum.begin());
+  for (std::size_t begin = sum.size(); begin < parts.size(); begin += sum.size()) {
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += parts[begin + i];
+  }
 }
 
-MPI_Datatype mpi_type(DType dtype) {
-  switch (dtype) {
-    case DType::float32:
-      return mpi_type<float>();
-    case DType::float64:
-      return mpi_type<double>();
-    case DType::int64:
-      return mpi_type<std::int64_t>();
+void sum_parts(const std::vector<Bfloat16>& parts, std::span<Bfloat16> sum) {
+  for (std::size_t i = 0; i < sum.size(); ++i) {
+    float total = to_float(parts[i]);
+    for (std::size_t at = i + sum.size(); at < parts.size(); at += sum.size()) total += to_float(parts[at]);
+    sum[i] = to_bfloat16(total);
   }
-  throw Error(ExitCode::internal, "unknown DType");
 }
 
 void check(int status, const PeerWatch& watch) {
@@ -205,12 +196,7 @@ void MpiCommunicator::sum_in_rank_order(std::span<T> values) {
                        received_counts.data(), received_offsets.data(), mpi_type<T>(), comm_, &request),
         *watch_);
   wait(request);
-  T* sum = values.data() + offsets[static_cast<std::size_t>(rank_)];
-  std::copy_n(received.data(), mine, sum);
-  for (std::size_t rank = 1; rank < ranks; ++rank) {
-    const T* part = received.data() + rank * mine;
-    for (std::size_t i = 0; i < mine; ++i) sum[i] += part[i];
-  }
+  sum_parts(received, values.subspan(static_cast<std::size_t>(offsets[static_cast<std::size_t>(rank_)]), mine));
   watch_->note_part();
   check(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(), counts.data(), offsets.data(), mpi_type<T>(),
                         comm_, &request),
@@ -231,11 +217,13 @@ void MpiCommunicator::sum_in_rank_order(Buffer buffer) {
       return in_pieces(static_cast<double*>(buffer.data));
     case DType::int64:
       return in_pieces(static_cast<std::int64_t*>(buffer.data));
+    case DType::bfloat16:
+      return in_pieces(static_cast<Bfloat16*>(buffer.data));
   }
 }
 
 void MpiCommunicator::max_in_place(Buffer buffer) {
-  const MPI_Datatype type = mpi_type(buffer.dtype);
+  const MPI_Datatype type = type_with_order(buffer.dtype);
   const std::size_t element_size = size_of(buffer.dtype);
   for (std::size_t begin = 0; begin < buffer.count; begin += kMaxCount) {
     auto* const data = static_cast<std::byte*>(buffer.data) + begin * element_size;

@@ -16,7 +16,7 @@ std::string_view name_of(CollectiveCall call) {
 }
 
 std::string_view name_of(DType dtype) {
-  constexpr std::array<std::string_view, 3> kNames = {"float32", "float64", "int64"};
+  constexpr std::array<std::string_view, 4> kNames = {"float32", "float64", "int64", "bfloat16"};
   return kNames.at(static_cast<std::size_t>(dtype));
 }
 

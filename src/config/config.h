@@ -123,6 +123,7 @@ struct Config {
   double comm_timeout_s = 120;
   double ddp_bucket_cap_mb = 25;  // MiB; 0: one bucket
   bool overlap_grad_reduce = true;
+  bool grad_reduce_in_bf16 = false;
 
   // Debug mode. A key x of the table [debug] is debug_x here; they are in force where `debug` is set.
   bool debug = false;

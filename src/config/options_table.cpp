@@ -276,6 +276,10 @@ Options machine_options() {
       flag_option({"overlap_grad_reduce", section, kTrain,
                    "Sum a bucket as soon as backward has made its gradients, while it makes the others."},
                   &Config::overlap_grad_reduce),
+      flag_option({"grad_reduce_in_bf16", section, kTrain,
+                   "Ranks exchange the gradients of matrices rounded to bfloat16: half the bytes, and sums of eight "
+                   "significant bits. Those of biases and LayerNorms stay float32, and nothing changes for one rank."},
+                  &Config::grad_reduce_in_bf16),
   };
 }
 

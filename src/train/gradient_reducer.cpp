@@ -1,6 +1,8 @@
 #include "train/gradient_reducer.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
@@ -18,12 +20,14 @@ constexpr std::int64_t kElementSize = sizeof(float);
 
 }  // namespace
 
-std::vector<GradientBucket> plan_gradient_buckets(const FlatParameters& parameters, std::int64_t cap_bytes) {
+std::vector<GradientBucket> plan_gradient_buckets(const FlatParameters& parameters, std::int64_t cap_bytes,
+                                                  bool apart) {
   const auto& slices = parameters.slices();
   const std::int64_t total = parameters.reduced().numel();
   std::vector<GradientBucket> buckets;
   GradientBucket open{.offset = parameters.num_decayed_elements(), .count = 0, .parameters = {}};
-  std::size_t i = cap_bytes == 0 || total * kElementSize <= cap_bytes ? 0 : slices.size();
+  const bool fits = cap_bytes == 0 || total * kElementSize <= cap_bytes;
+  std::size_t i = fits && !apart ? 0 : slices.size();
   for (; i > 0; --i) {
     const FlatParameters::Slice& slice = slices[i - 1];
     if (slice.offset >= parameters.num_decayed_elements()) continue;
@@ -31,7 +35,8 @@ std::vector<GradientBucket> plan_gradient_buckets(const FlatParameters& paramete
     open.count += slice.numel;
     open.parameters.push_back(i - 1);
     const std::int64_t limit = buckets.empty() ? std::min(kMiB, cap_bytes) : cap_bytes;
-    if (open.count * kElementSize < limit && slice.offset > 0) continue;
+    const bool is_full = !fits && open.count * kElementSize >= limit;
+    if (!is_full && slice.offset > 0) continue;
     buckets.push_back(std::exchange(open, {.offset = slice.offset, .count = 0, .parameters = {}}));
   }
   const std::int64_t rest = buckets.empty() ? 0 : parameters.num_decayed_elements();
@@ -59,10 +64,14 @@ GradientReducer::GradientReducer(const FlatParameters& parameters, const Buffer&
     : parameters_(parameters),
       reduced_(reduced),
       communicator_(communicator),
-      buckets_(plan_gradient_buckets(parameters, static_cast<std::int64_t>(options.ddp_bucket_cap_mb * kMiB))),
+      buckets_(plan_gradient_buckets(parameters, static_cast<std::int64_t>(options.ddp_bucket_cap_mb * kMiB),
+                                     options.grad_reduce_in_bf16)),
       bucket_of_(parameters.slices().size()) {
   for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
     for (const std::size_t parameter : buckets_[bucket].parameters) bucket_of_[parameter] = bucket;
+  }
+  if (options.grad_reduce_in_bf16 && communicator.world_size() > 1) {
+    bf16_ = at::empty({parameters.num_decayed_elements()}, parameters.reduced().options().dtype(at::kBFloat16));
   }
   if (!options.overlap_grad_reduce || buckets_.size() == 1 || communicator.world_size() == 1) return;
   queue_ = communicator.make_all_reduce_queue();
@@ -108,7 +117,7 @@ void GradientReducer::note_ready(std::size_t parameter) {
 }
 
 void GradientReducer::start_next() {
-  queue_->start(part(buckets_[next_]), ReduceOp::sum, name(next_));
+  queue_->start(to_send(next_), ReduceOp::sum, name(next_));
   ++next_;
 }
 
@@ -116,21 +125,36 @@ void GradientReducer::finish() {
   is_armed_ = false;
   if (!queue_) {
     for (std::size_t i = 0; i < buckets_.size(); ++i) {
-      communicator_.all_reduce(part(buckets_[i]), ReduceOp::sum, name(i));
+      communicator_.all_reduce(to_send(i), ReduceOp::sum, name(i));
     }
+    receive_bf16();
     return;
   }
   // A rank without rows has started none.
   while (next_ < buckets_.size()) start_next();
   next_ = 0;
   queue_->finish();
+  receive_bf16();
 }
 
-Buffer GradientReducer::part(const GradientBucket& bucket) const {
+Buffer GradientReducer::to_send(std::size_t index) {
+  const GradientBucket& bucket = buckets_[index];
   Buffer buffer = reduced_;
   buffer.data = static_cast<float*>(reduced_.data) + bucket.offset;
   buffer.count = static_cast<std::size_t>(bucket.count);
+  if (!bf16_.defined() || index + 1 == buckets_.size()) return buffer;
+  const c10::NoGradGuard no_grad;
+  const at::Tensor rounded = bf16_.narrow(0, bucket.offset, bucket.count);
+  rounded.copy_(parameters_.reduced().narrow(0, bucket.offset, bucket.count));
+  buffer.data = rounded.mutable_data_ptr();
+  buffer.dtype = DType::bfloat16;
   return buffer;
+}
+
+void GradientReducer::receive_bf16() {
+  if (!bf16_.defined()) return;
+  const c10::NoGradGuard no_grad;
+  parameters_.reduced().narrow(0, 0, bf16_.numel()).copy_(bf16_);
 }
 
 std::string GradientReducer::name(std::size_t bucket) const {

@@ -55,7 +55,9 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
       steps_per_epoch_(num_steps_per_epoch(train.size(), global_batch_size_)),
       parameters_(trainable_parameters(model)),
       reducer_(parameters_, buffer_of(parameters_.reduced()), communicator,
-               {.ddp_bucket_cap_mb = config.ddp_bucket_cap_mb, .overlap_grad_reduce = config.overlap_grad_reduce}),
+               {.ddp_bucket_cap_mb = config.ddp_bucket_cap_mb,
+                .overlap_grad_reduce = config.overlap_grad_reduce,
+                .grad_reduce_in_bf16 = config.grad_reduce_in_bf16}),
       optimizer_(parameters_, {.adam_beta1 = config.adam_beta1,
                                .adam_beta2 = config.adam_beta2,
                                .adam_epsilon = config.adam_epsilon,
@@ -214,7 +216,7 @@ StepResult Trainer::data_parallel_step(std::int64_t step) {
   float& num_ranks_to_stop = reduced[reduced.size() - 1];
   const std::vector<int> ranks = ranks_of_this_process();
   std::vector<std::int64_t> rows;
-  RankSum sum;
+  RankSum sum(config_.grad_reduce_in_bf16 ? parameters_.num_decayed_elements() : 0);
   for (const int rank : ranks) {
     double local_loss = 0;
     const std::vector<std::vector<std::int64_t>> batches = micro_batches(step, rank);

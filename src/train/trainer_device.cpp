@@ -13,7 +13,7 @@ std::optional<StepResult> Trainer::step_on_device(std::int64_t step) {
   const std::int64_t global_count =
       std::ssize(plan_of_epoch(step / steps_per_epoch_).global_rows(step % steps_per_epoch_));
   const std::vector<int> ranks = ranks_of_this_process();
-  RankSum sum;
+  RankSum sum(config_.grad_reduce_in_bf16 ? parameters_.num_decayed_elements() : 0);
   device_step_->begin();
   for (const int rank : ranks) {
     const std::vector<std::vector<std::int64_t>> batches = micro_batches(step, rank);

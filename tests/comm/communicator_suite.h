@@ -32,6 +32,7 @@ struct Subject {
   // Calls with a copy of the buffer in the memory, and copies it back. Null: with the buffer itself.
   std::function<void(Communicator&, Buffer, const std::function<void(Buffer)>&)> with_memory = nullptr;
   bool sums_in_rank_order = true;
+  bool rounds_sums_once = true;  // of bfloat16 numbers
 };
 
 inline void PrintTo(const Subject& subject, std::ostream* stream) {
@@ -42,6 +43,7 @@ template <typename T>
 MPI_Datatype mpi_type_of() {
   if constexpr (std::is_same_v<T, float>) return MPI_FLOAT;
   if constexpr (std::is_same_v<T, double>) return MPI_DOUBLE;
+  if constexpr (std::is_same_v<T, Bfloat16>) return MPI_UINT16_T;
   return MPI_INT64_T;
 }
 
@@ -58,6 +60,13 @@ std::vector<T> random_values(std::size_t count, int rank) {
     for (T& value : values) value = normal(generator);
   }
   return values;
+}
+
+// Eight significant bits; of two that are as near the even one.
+inline float rounded_to_bfloat16(float value) {
+  int exponent = 0;
+  const float fraction = std::frexp(value, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
 }
 
 using Parameters = std::tuple<Subject, std::size_t>;
@@ -103,6 +112,27 @@ class CommunicatorTest : public testing::TestWithParam<Parameters> {
     expect_equal_sums(values, expected);
   }
 
+  void expect_sum_of_bfloat16() {
+    const auto values_of = [&](int of_rank) {
+      std::vector<float> values = random_values<float>(size(), of_rank);
+      for (float& value : values) value = rounded_to_bfloat16(value);
+      return values;
+    };
+    std::vector<float> expected(size());
+    for (int of_rank = 0; of_rank < world_size(); ++of_rank) {
+      const std::vector<float> values = values_of(of_rank);
+      for (std::size_t i = 0; i < size(); ++i) expected[i] += values[i];
+    }
+    std::vector<Bfloat16> sum;
+    for (const float value : values_of(rank())) sum.push_back(to_bfloat16(value));
+    all_reduce(buffer_of(std::span(sum)), ReduceOp::sum);
+    // Values are mostly below 4, and one rounding of a partial sum is half of the last bit.
+    const float tolerance = subject().rounds_sums_once ? 0 : static_cast<float>(world_size() * world_size()) / 64;
+    for (std::size_t i = 0; i < size(); ++i) {
+      ASSERT_NEAR(to_float(sum[i]), rounded_to_bfloat16(expected[i]), tolerance) << i;
+    }
+  }
+
   template <typename T>
   void expect_max() {
     std::vector<T> values = random_values<T>(size(), rank());
@@ -141,6 +171,7 @@ TEST_P(CommunicatorTest, SumIsTakenInRankOrder) {
   expect_sum_in_rank_order<float>();
   expect_sum_in_rank_order<double>();
   expect_sum_in_rank_order<std::int64_t>();
+  expect_sum_of_bfloat16();
 }
 
 TEST_P(CommunicatorTest, MaxEqualsPlainMpi) {

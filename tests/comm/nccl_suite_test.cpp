@@ -28,7 +28,8 @@ const Subject kHostMemory{.name = "NCCL, host memory", .make = make};
 const Subject kDeviceMemory{.name = "NCCL, device memory",
                             .make = make,
                             .with_memory = with_device_memory,
-                            .sums_in_rank_order = kSumsInRankOrder};
+                            .sums_in_rank_order = kSumsInRankOrder,
+                            .rounds_sums_once = false};
 
 INSTANTIATE_TEST_SUITE_P(HostMemory, CommunicatorTest,
                          testing::Combine(testing::Values(kHostMemory), testing::Values(0, 1000)));

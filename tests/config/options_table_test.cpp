@@ -87,6 +87,7 @@ const std::map<std::string, std::string, std::less<>>& other_values() {
       {"comm_timeout_s", "0.5"},
       {"ddp_bucket_cap_mb", "12.5"},
       {"overlap_grad_reduce", "false"},
+      {"grad_reduce_in_bf16", "true"},
       {"debug", "true"},
       {"debug.world_size", "3"},
       {"debug.overfit_batches", "2"},

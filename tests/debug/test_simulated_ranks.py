@@ -55,6 +55,8 @@ def run(folder, name, *, ranks=0, **options):
     ("full", 2, {"gradient_accumulation_steps": 2, "weight_decay": 0.1}),
     ("full", 3, {"gradient_accumulation_steps": 2, "weight_decay": 0.1}),
     ("two_threads", 2, {"num_threads": 2}),
+    ("bf16_reduced", 2, {"grad_reduce_in_bf16": True}),
+    ("bf16_reduced", 3, {"grad_reduce_in_bf16": True, "ddp_bucket_cap_mb": 0.01, "gradient_accumulation_steps": 2}),
     ("head", 2, {"freeze": "base_except_pooler"}),
     ("head", 3, {"freeze": "base_except_pooler", "num_threads": 2}),
     ("last_layer", 3, {"freeze": "{first_layers = 1}"}),

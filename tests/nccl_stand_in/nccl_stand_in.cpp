@@ -14,6 +14,7 @@
 #include <set>
 #include <thread>
 
+#include "comm/bfloat16.h"
 #include "nccl_stand_in/stand_in.h"
 
 namespace {
@@ -40,6 +41,16 @@ struct Operation {
   std::uint64_t count;
   bool operator==(const Operation&) const = default;
 };
+
+template <typename T>
+T combine(T a, T b, ncclRedOp_t op) {
+  return op == ncclSum ? a + b : std::max(a, b);
+}
+
+// Rounds each time, as NCCL does.
+bertdist::Bfloat16 combine(bertdist::Bfloat16 a, bertdist::Bfloat16 b, ncclRedOp_t op) {
+  return bertdist::to_bfloat16(combine(to_float(a), to_float(b), op));
+}
 
 template <typename Condition>
 bool wait_until(const std::atomic<bool>& gives_up, const Condition& condition) {
@@ -99,10 +110,7 @@ struct ncclComm {
       std::memcpy(output + begin, chunk(0), part * sizeof(T));
       for (int other = 1; other < num_ranks; ++other) {
         const T* values = reinterpret_cast<const T*>(chunk(other));
-        for (std::size_t i = 0; i < part; ++i) {
-          T& result = output[begin + i];
-          result = op == ncclSum ? result + values[i] : std::max(result, values[i]);
-        }
+        for (std::size_t i = 0; i < part; ++i) output[begin + i] = combine(output[begin + i], values[i], op);
       }
       if (!barrier()) return;
     }
@@ -230,6 +238,8 @@ ncclResult_t ncclAllReduce(const void* input, void* output, size_t count, ncclDa
       return comm->enqueue(stream, operation, reduce(static_cast<double*>(output)));
     case ncclInt64:
       return comm->enqueue(stream, operation, reduce(static_cast<std::int64_t*>(output)));
+    case ncclBfloat16:
+      return comm->enqueue(stream, operation, reduce(static_cast<bertdist::Bfloat16*>(output)));
     default:
       return ncclInvalidArgument;
   }
@@ -238,7 +248,7 @@ ncclResult_t ncclAllReduce(const void* input, void* output, size_t count, ncclDa
 ncclResult_t ncclBroadcast(const void* input, void* output, size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream) {
   const Operation operation{1, static_cast<std::uint64_t>(type), static_cast<std::uint64_t>(root), count};
-  const std::size_t size = count * (type == ncclFloat32 ? 4 : 8);
+  const std::size_t size = count * (type == ncclBfloat16 ? 2 : type == ncclFloat32 ? 4 : 8);
   return comm->enqueue(stream, operation, [=] {
     comm->broadcast(static_cast<const std::byte*>(input), static_cast<std::byte*>(output), size, root);
   });

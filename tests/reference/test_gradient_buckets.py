@@ -1,5 +1,6 @@
 """How gradients travel between the ranks decides no bit of a training."""
 
+import numpy as np
 import pytest
 from program import losses_of, make_rows, save_bert, train, write_csv
 
@@ -29,8 +30,11 @@ def run(folder, ranks, name, way, data="train.csv", **options):
                    logging_strategy="steps", logging_steps=1, save_strategy="epoch", eval_strategy="epoch",
                    **WAYS[way], **options)
     printed = result.stdout + result.stderr
-    says = {"one_buffer": "gradients are summed", "buckets": "buckets", "overlapped": "buckets while backward goes on"}
-    assert (says[way] in printed) == (way != "one_buffer"), printed
+    in_bf16 = options.get("grad_reduce_in_bf16", False)
+    matrices = ", those of matrices in bfloat16," if in_bf16 else ""
+    says = {"one_buffer": "gradients are summed", "buckets": f"buckets{matrices}",
+            "overlapped": f"buckets{matrices} while backward goes on"}
+    assert (says[way] in printed) == (way != "one_buffer" or in_bf16), printed
     last = max(output_dir.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     return losses_of(output_dir), {file.name: file.read_bytes() for file in last.glob("*.safetensors")}
 
@@ -42,6 +46,7 @@ def run(folder, ranks, name, way, data="train.csv", **options):
     ("by_patterns", {"freeze": ["*.attention.*", "*.word_embeddings.*"]}),
     ("ranks_without_rows", {"data": "two_rows.csv"}),
     ("bfloat16", {"dtype": "bfloat16"}),
+    ("bf16_reduced", {"grad_reduce_in_bf16": True}),
 ])
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_one_buffer_buckets_and_overlap_give_the_same_bits(folder, ranks, name, options):
@@ -49,3 +54,11 @@ def test_one_buffer_buckets_and_overlap_give_the_same_bits(folder, ranks, name, 
     assert len(losses) == (2 if name == "ranks_without_rows" else 10) and "optimizer.safetensors" in checkpoint
     for way in ("buckets", "overlapped"):
         assert run(folder, ranks, name, way, **options) == (losses, checkpoint), way
+
+
+def test_gradients_exchanged_in_bfloat16_are_near(folder):
+    options = {"ranks": 3, "way": "buckets"}
+    exact, _ = run(folder, name="exact", **options)
+    rounded, _ = run(folder, name="rounded", grad_reduce_in_bf16=True, **options)
+    np.testing.assert_allclose(rounded, exact, rtol=0.02)
+    assert rounded[0] == exact[0] and rounded != exact

@@ -10,6 +10,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <mpi.h>
@@ -73,6 +74,7 @@ struct Network {
 
 // The communicator, and a view of a tensor's memory as a GPU's, where that is the subject.
 #ifdef BERTDIST_NCCL_STAND_IN
+constexpr bool kRoundsOnce = false;
 struct Subject {
   std::unique_ptr<Communicator> communicator = NcclCommunicator::of_world(MPI_COMM_WORLD, {});
   TestStream stream;
@@ -88,6 +90,7 @@ struct Subject {
   }
 };
 #else
+constexpr bool kRoundsOnce = true;
 struct Subject {
   std::unique_ptr<Communicator> communicator = std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, CommunicatorOptions{});
   Buffer buffer(const at::Tensor& tensor) { return buffer_of(tensor); }
@@ -156,6 +159,47 @@ TEST_F(GradientReducerTest, OneBufferBucketsAndOverlapGiveTheSameBits) {
       EXPECT_EQ(run({.ddp_bucket_cap_mb = kSmall, .overlap_grad_reduce = true}, num_backwards, last_rank_has_none),
                 one_buffer);
     }
+  }
+}
+
+TEST_F(GradientReducerTest, InBfloat16OnlyBiasesAndWhatIsBehindThemAreExact) {
+  if (world_size() == 1) {
+    EXPECT_EQ(run({.ddp_bucket_cap_mb = 0, .grad_reduce_in_bf16 = true}, 1), run({.ddp_bucket_cap_mb = 0}, 1));
+    return;
+  }
+  const Network network;
+  const std::int64_t num_matrices = FlatParameters(network.parameters).num_decayed_elements();
+  const auto exact = run({.ddp_bucket_cap_mb = 0}, 2);
+  const auto sums = run({.ddp_bucket_cap_mb = 0, .grad_reduce_in_bf16 = true}, 2);
+  const std::vector<float> sum_of_floats = sum_in_rank_order();
+  // mine_ as it travels
+  std::copy_n(values_of(at::tensor(mine_).to(at::kBFloat16).to(at::kFloat)).begin(), num_matrices, mine_.begin());
+  const std::vector<float> expected = values_of(at::tensor(sum_in_rank_order()).to(at::kBFloat16).to(at::kFloat));
+  const float tolerance = kRoundsOnce ? 0 : static_cast<float>(world_size()) / 128;
+  std::size_t num_rounded = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (i >= static_cast<std::size_t>(num_matrices)) {
+      ASSERT_EQ(sums.back()[i], sum_of_floats[i]) << i;
+      continue;
+    }
+    ASSERT_NEAR(sums.back()[i], expected[i], tolerance * std::max(1.0F, std::abs(expected[i]))) << i;
+    num_rounded += sums.back()[i] != exact.back()[i];
+  }
+  EXPECT_GT(num_rounded, static_cast<std::size_t>(num_matrices) / 4);
+  for (const bool overlap : {false, true}) {
+    EXPECT_EQ(run({.ddp_bucket_cap_mb = kSmall, .overlap_grad_reduce = overlap, .grad_reduce_in_bf16 = true}, 2), sums);
+  }
+}
+
+TEST_F(GradientReducerTest, WhatStaysFloat32IsABucketOfItsOwn) {
+  const Network network;
+  const FlatParameters parameters(network.parameters);
+  for (const std::int64_t cap : {std::int64_t{0}, std::int64_t{1} << 30}) {
+    const std::vector<GradientBucket> buckets = plan_gradient_buckets(parameters, cap, /*apart=*/true);
+    ASSERT_EQ(buckets.size(), 2U);
+    EXPECT_EQ(buckets[0].count, parameters.num_decayed_elements());
+    EXPECT_EQ(buckets[1].count, kLayers * kHidden + 2);
+    EXPECT_EQ(buckets[0].parameters.size(), 2U + kLayers);
   }
 }
 

@@ -27,6 +27,8 @@ ncclDataType_t nccl_type(DType dtype) {
       return ncclFloat64;
     case DType::int64:
       return ncclInt64;
+    case DType::bfloat16:
+      return ncclBfloat16;
   }
   throw Error(ExitCode::internal, "unknown DType");
 }
