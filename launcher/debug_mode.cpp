@@ -76,7 +76,7 @@ void check_gradients(const Job& job, const BertConfig& model) {
   job.log.info("check_gradients: {}", agreement);
   constexpr double kFloat32Tolerance = 1e-3;
   require_agreement(compare_with_differences(sample, training_gradients(sample), kFloat32Tolerance));
-  job.log.info("check_gradients: so do those that a training step computes, in float32");
+  job.log.info("check_gradients: so do those that a training step computes on the CPU, in float32");
   if (!trains_head_alone(sample.model)) return;
   require_agreement(compare_with_differences(sample, head_step_gradients(sample), kFloat32Tolerance));
   job.log.info("check_gradients: so do those of the step of a head alone, in float32");

@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <span>
@@ -77,10 +79,21 @@ FrozenPassOptions frozen_pass_options(const Job& job) {
           .may_write = token_cache_is_writable(job)};
 }
 
+namespace {
+
+// By their names: an "illegal memory access" is a defect.
+bool is_out_of_memory(const c10::Error& error, const std::string& message) {
+  constexpr std::array kTold = {"out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED"};
+  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+         std::any_of(kTold.begin(), kTold.end(), [&](const char* text) { return message.find(text) != message.npos; });
+}
+
+}  // namespace
+
 void rethrow_without_trace(const Job& job, const c10::Error& error) {
   const std::string message = error.what_without_backtrace();
-  if (message.find("memory") == message.npos) throw std::runtime_error("libtorch: " + message);
-  if (job.gpu && dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) {
+  if (!is_out_of_memory(error, message)) throw std::runtime_error("libtorch: " + message);
+  if (job.gpu) {
     throw Error(
         ExitCode::device,
         fmt::format("out of memory on CUDA device {}, {}: {}; libtorch says: {}", job.gpu->index, job.gpu->name,

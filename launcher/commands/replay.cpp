@@ -164,20 +164,28 @@ void run_replay(const Job& job, const ReplayRequest& request) {
   apply_freezing(model, freeze_spec(config), config.frozen_dropout);
 
   FrozenPassOptions frozen_pass = frozen_pass_options(replayed);
-  frozen_pass.dtype = plan.identity.frozen_dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  // A GPU computes them as it does the others.
+  if (!job.gpu) frozen_pass.dtype = plan.identity.frozen_dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
   check_rows(config, caches, splits, model.config());
+  if (config.debug_check_gradients) check_gradients(job, model.config());
   Debugger debugger(model, row_names(config, config.train_file, caches.train));
   debugger.show_parameters_of(request.step - 1);
   Trainer trainer(config, model, *splits.train, nullptr, frozen_pass, run, job.communicator, job.log, stop,
                   TrainerRole::replay, &debugger);
   require_same_model(trainer.identity(), plan);
+  if (trainer.identity().device != plan.identity.device) {
+    job.log.warn("the run computed on a {}, this replay does on a {}: its numbers are near, not the same",
+                 plan.identity.device, trainer.identity().device);
+  }
   const std::int64_t first_step = trainer.start();
+  if (config.debug_trace) debugger.trace(*config.debug_trace, request.step - first_step);
   job.log.info("replaying steps {} to {}: {} of {}, simulated", first_step + 1, request.step,
                counted(world_size, "rank"), counted(replayed.num_threads, "thread"));
   print_rows(trainer, request, *splits.train, source_rows(config, config.train_file), caches.labels.names(),
              world_size);
   const StepResult result = trainer.replay(request.step);
   print_step(result, trainer.state(), config);
+  fmt::print("\n{}", debugger.summary());
 }
 
 }  // namespace bertdist

@@ -81,8 +81,8 @@ void run_train(const Job& job) {
   const Config& config = job.config;
   Communicator& communicator = job.communicator;
   const FrozenPassOptions frozen_pass = frozen_pass_options(job);
-  const RunIdentity identity =
-      identity_before_loading(config, num_ranks(config, communicator), num_threads, frozen_pass.dtype);
+  const RunIdentity identity = identity_before_loading(config, num_ranks(config, communicator), num_threads,
+                                                       frozen_pass.dtype, job.gpu.has_value());
   announce_ranks(job, identity);
   warn_of_unwritable_cache(job, frozen_pass, identity);
   const ModelSource source = open_model_source(config);

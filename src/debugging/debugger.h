@@ -31,7 +31,9 @@ class Debugger {
   ModuleObserver& observer() { return observer_; }
   const RowNames& rows() const { return rows_; }
   // Traces a few of the coming `num_steps` steps into a file.
-  void trace(const std::filesystem::path& file, std::int64_t num_steps) { trace_.emplace(file, num_steps); }
+  void trace(const std::filesystem::path& file, std::int64_t num_steps) {
+    trace_.emplace(file, num_steps, model_.device().is_cuda());
+  }
   // The step of which the table of parameters is printed.
   void show_parameters_of(std::int64_t step) { shown_step_ = step; }
   bool shows_parameters_of(std::int64_t step) const { return step == shown_step_; }

@@ -51,8 +51,8 @@ void FiniteObserver::observe(std::string_view module, const at::Tensor& output, 
   if (!is_finite(output)) {
     fail(fmt::format("forward: {} is the first module whose output is not finite ({}){}", module,
                      count_not_finite(output), own_parameters(module)),
-         "such weights came with the model, or of a learning_rate that is too high", output,
-         rows.row_ids, rows.offsets);
+         "such weights came with the model, or of a learning_rate that is too high", output, rows.row_ids,
+         rows.offsets);
   }
   if (!output.requires_grad()) return;
   const std::vector<std::int64_t> row_ids(rows.row_ids.begin(), rows.row_ids.end());

@@ -21,9 +21,10 @@ namespace impl = torch::profiler::impl;
 
 namespace {
 
-const std::set<impl::ActivityType>& activities() {
-  static const std::set<impl::ActivityType> cpu = {impl::ActivityType::CPU};
-  return cpu;
+std::set<impl::ActivityType> activities(bool on_gpu) {
+  std::set<impl::ActivityType> found = {impl::ActivityType::CPU};
+  if (on_gpu) found.insert(impl::ActivityType::CUDA);
+  return found;
 }
 
 impl::ProfilerConfig profiler_config() {
@@ -44,8 +45,9 @@ struct StepTrace::Span {
   at::RecordFunction function;
 };
 
-StepTrace::StepTrace(fs::path file, std::int64_t num_steps)
+StepTrace::StepTrace(fs::path file, std::int64_t num_steps, bool on_gpu)
     : file_(std::move(file)),
+      on_gpu_(on_gpu),
       first_(std::clamp<std::int64_t>(num_steps - 3, 0, 3)),
       end_(std::min(first_ + 3, num_steps)) {
   require_writable(file_);
@@ -59,8 +61,8 @@ StepTrace::~StepTrace() {
 
 void StepTrace::begin_step() {
   if (step_ != first_ || end_ == first_) return;
-  profiler::prepareProfiler(profiler_config(), activities());
-  profiler::enableProfiler(profiler_config(), activities());
+  profiler::prepareProfiler(profiler_config(), activities(on_gpu_));
+  profiler::enableProfiler(profiler_config(), activities(on_gpu_));
   is_recording_ = true;
 }
 

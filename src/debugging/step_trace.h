@@ -7,13 +7,13 @@
 
 namespace bertdist {
 
-// Records a few steps with libtorch's profiler, operators and phases, and writes them as a trace for Perfetto or
-// chrome://tracing. One at a time in a process.
+// Records a few steps with libtorch's profiler, operators, phases and a GPU's kernels, and writes them as a trace for
+// Perfetto or chrome://tracing. One at a time in a process.
 class StepTrace {
  public:
   // Of a training of `num_steps` more steps: the fourth to the sixth of them, or the last ones of a shorter training.
   // Throws Error(output) where the file cannot be written.
-  StepTrace(std::filesystem::path file, std::int64_t num_steps);
+  StepTrace(std::filesystem::path file, std::int64_t num_steps, bool on_gpu);
   ~StepTrace();
   StepTrace(const StepTrace&) = delete;
   StepTrace& operator=(const StepTrace&) = delete;
@@ -32,6 +32,7 @@ class StepTrace {
   void save();
 
   std::filesystem::path file_;
+  bool on_gpu_;
   std::int64_t first_;
   std::int64_t end_;
   std::int64_t step_ = 0;

@@ -46,8 +46,9 @@ std::vector<std::string> changed_options(const fs::path& checkpoint, const std::
 }
 
 std::string machine(const RunIdentity& identity) {
-  return fmt::format("{} rank{} of {} thread{}{}{}", identity.world_size, identity.world_size == 1 ? "" : "s",
+  return fmt::format("{} rank{} of {} thread{}{}{}{}", identity.world_size, identity.world_size == 1 ? "" : "s",
                      identity.num_threads, identity.num_threads == 1 ? "" : "s",
+                     identity.device == "GPU" ? " on GPUs" : "",
                      identity.frozen_dtype.empty() ? "" : " with frozen layers in ", identity.frozen_dtype);
 }
 

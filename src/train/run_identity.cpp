@@ -10,6 +10,7 @@ namespace bertdist {
 nlohmann::ordered_json RunIdentity::to_json() const {
   return {{"world_size", world_size},
           {"num_threads", num_threads},
+          {"device", device},
           {"frozen_dtype", frozen_dtype},
           {"global_batch_size", global_batch_size},
           {"seed", seed},
@@ -23,6 +24,7 @@ RunIdentity RunIdentity::from_json(const nlohmann::ordered_json& json, const std
   try {
     return {.world_size = json.at("world_size"),
             .num_threads = json.at("num_threads"),
+            .device = json.at("device"),
             .frozen_dtype = json.at("frozen_dtype"),
             .global_batch_size = json.at("global_batch_size"),
             .seed = json.at("seed"),
@@ -36,8 +38,8 @@ RunIdentity RunIdentity::from_json(const nlohmann::ordered_json& json, const std
   }
 }
 
-RunIdentity identity_before_loading(const Config& config, int world_size, int num_threads,
-                                    at::ScalarType frozen_dtype) {
+RunIdentity identity_before_loading(const Config& config, int world_size, int num_threads, at::ScalarType frozen_dtype,
+                                    bool on_gpu) {
   const bool frozen_layers_run_apart = config.freeze.kind != Config::Freeze::Kind::none && !config.frozen_dropout;
   std::string best_by =
       fmt::format("{} {}", config.greater_is_better ? "greatest" : "least", config.metric_for_best_model);
@@ -46,6 +48,7 @@ RunIdentity identity_before_loading(const Config& config, int world_size, int nu
   }
   return {.world_size = world_size,
           .num_threads = num_threads,
+          .device = on_gpu ? "GPU" : "CPU",
           .frozen_dtype = !frozen_layers_run_apart        ? ""
                           : frozen_dtype == at::kBFloat16 ? "bfloat16"
                                                           : "float32",

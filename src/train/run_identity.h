@@ -15,7 +15,8 @@ struct RunIdentity {
   // What only decides the last bits.
   int world_size = 1;
   int num_threads = 1;
-  std::string frozen_dtype;  // of the frozen layers' products; empty where none run apart from the trained ones
+  std::string device = "CPU";  // or "GPU"
+  std::string frozen_dtype;    // of the frozen layers' products; empty where none run apart from the trained ones
 
   // What decides the steps. The hashes are empty as long as nothing is loaded.
   std::int64_t global_batch_size = 0;
@@ -33,7 +34,8 @@ struct RunIdentity {
 };
 
 // What the configuration and the machine tell before anything is tokenised or loaded.
-RunIdentity identity_before_loading(const Config& config, int world_size, int num_threads, at::ScalarType frozen_dtype);
+RunIdentity identity_before_loading(const Config& config, int world_size, int num_threads, at::ScalarType frozen_dtype,
+                                    bool on_gpu = false);
 
 // Throws Error(configuration) where continuing `saved` as `current` would be another run. Hashes that `current` does
 // not have yet are not compared.

@@ -63,7 +63,8 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
                                .adam_epsilon = config.adam_epsilon,
                                .weight_decay = config.weight_decay}),
       train_forward_(model, train, frozen_pass, communicator, log),
-      identity_(identity_before_loading(config, num_ranks_, at::get_num_threads(), frozen_pass.dtype)),
+      identity_(
+          identity_before_loading(config, num_ranks_, at::get_num_threads(), frozen_pass.dtype, model.is_on_device())),
       epoch_table_({{"step", Align::right, 7},
                     {"epoch", Align::right, 6},
                     {"train loss", Align::right, 10},
@@ -183,7 +184,10 @@ std::optional<StepResult> Trainer::train_step(std::int64_t step) {
     result = head_step_ && num_ranks_ == 1 ? head_step_of_one_rank(step, global_rows) : data_parallel_step(step);
     account_for(*result);
   }
-  if (debugger_) debugger_->end_step();
+  if (debugger_) {
+    drain_device();
+    debugger_->end_step();
+  }
   num_rows_trained_ += std::ssize(global_rows);
   for (const std::int64_t index : global_rows) {
     state_.num_input_tokens_seen += train_.lengths()[static_cast<std::size_t>(index)];

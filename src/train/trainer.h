@@ -105,6 +105,7 @@ class Trainer {
   const TrainPlan& plan_of_epoch(std::int64_t epoch);
 
   // Debug mode's; the others do nothing without a debugger.
+  void drain_device();
   void enter(StepPhase phase);
   void check_batch(std::span<const std::int64_t> indices, const ForwardInput& input, const at::Tensor& labels);
   void check_head_batch(std::int64_t step, std::span<const std::int64_t> indices, const at::Tensor& features,
@@ -121,6 +122,7 @@ class Trainer {
   StepResult data_parallel_step(std::int64_t step);
   std::optional<StepResult> step_on_device(std::int64_t step);
   bool is_result_due(std::int64_t num_steps) const;
+  void wait_for_device();
   std::optional<StepResult> take_result_from_device();
   void account_for(const StepResult& result);
   StepResult head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows);

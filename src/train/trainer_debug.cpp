@@ -40,12 +40,15 @@ OverfitResult Trainer::overfit(double target) {
   }
 }
 
+// So that a phase's time is not that of putting its work into the device's queue.
+void Trainer::drain_device() {
+  const at::Device device = model_.device();
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
 void Trainer::enter(StepPhase phase) {
   if (!debugger_) return;
-  // So that a phase's time is not that of putting its work into the device's queue.
-  if (const at::Device device = model_.device(); !device.is_cpu()) {
-    c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
-  }
+  drain_device();
   debugger_->enter(phase);
 }
 

@@ -198,3 +198,13 @@ def test_help_is_there():
     result = run("replay", "--help")
     assert "bertdist replay RUN --step K" in result.stdout
     assert run("help", "replay").stdout == result.stdout
+
+
+def test_a_replay_is_debug_mode(folder, tmp_path):
+    """Its times, a trace of the last steps, and the check of gradients."""
+    out = train_run(folder, "looked_at", ranks=2)
+    done = replay(out, 7, **{"debug.trace": tmp_path / "trace.json", "debug.check_gradients": True})
+    assert_is_step_of(out, 7, done.stdout)
+    assert "phase of a step" in done.stdout and "a trace of 3 steps is in" in done.stdout
+    assert '"backward"' in (tmp_path / "trace.json").read_text()
+    assert "agree with finite differences" in done.stderr

@@ -3,14 +3,17 @@ program without it."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 
 import numpy as np
 import pytest
+import torch
 from reference.program import ENVIRONMENT, command, losses_of, make_rows, predictions_of, save_bert, state_of, write_csv
 from reference.resuming import cut_off_after, history_of
+from safetensors.torch import load_file, save_file
 
 NUMERIC, PREEMPTED = 7, 9
 
@@ -27,12 +30,12 @@ def data(tmp_path_factory):
 
 def line_of(data, output, *, on_device=True, ranks=0, **options):
     """45 rows in steps of 8: 6 steps an epoch."""
-    line = command("train", ranks=ranks, model_name_or_path=data / "model", train_file=data / "train.csv",
+    line = command("train", ranks=ranks, train_file=data / "train.csv",
                    validation_file=data / "validation.csv", output_dir=output, token_cache_dir=data / "cache",
                    num_threads=1, device="auto" if on_device else "cpu",
                    **{"global_batch_size": 8, "num_train_epochs": 2, "learning_rate": 1e-3, "warmup_steps": 2,
                       "weight_decay": 0.1, "logging_strategy": "steps", "logging_steps": 1, "save_strategy": "epoch",
-                      "eval_strategy": "epoch", **options})
+                      "eval_strategy": "epoch", "model_name_or_path": data / "model", **options})
     return [os.environ["DEVICE_STAND_IN"] if part == os.environ["BERTDIST"] else part for part in line]
 
 
@@ -130,6 +133,36 @@ def test_a_loss_that_is_not_finite_is_told_and_never_saved(data, tmp_path, ranks
     # Where nobody asks for a step's numbers they come one step later, and name the same step.
     done = train(data, tmp_path / "late", check=False, **{**options, "save_strategy": "no", "logging_steps": 1000})
     assert done.returncode == NUMERIC and "step 2: loss" in done.stderr, done.stderr
+
+
+def test_a_step_is_replayed(data, tmp_path):
+    train(data, tmp_path / "out", ranks=2)
+    for device, program in (("GPU", "DEVICE_STAND_IN"), ("CPU", "BERTDIST")):
+        options = [] if device == "GPU" else ["--device", "cpu"]
+        done = subprocess.run([os.environ[program], "replay", tmp_path / "out", "--step", "5", *options], env=ENVIRONMENT,
+                              capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        same = done.stdout.count("as the run logged it")
+        assert same == 3 if device == "GPU" else same < 3, done.stdout
+        assert ("the run computed on a GPU, this replay does on a CPU" in done.stderr) == (device == "CPU")
+        assert "phase of a step" in done.stdout
+
+
+def test_debug_mode_overfits(data, tmp_path):
+    done = train(data, tmp_path / "out", max_steps=2000, warmup_steps=0, learning_rate=3e-3,
+                 **{"debug.overfit_batches": 1})
+    assert "overfit_batches = 1: after" in done.stdout and "optimizer" in done.stdout
+
+
+@pytest.mark.parametrize("freeze", ["none", "base_except_pooler"])
+def test_debug_mode_names_the_module_that_is_not_finite(data, tmp_path, freeze):
+    model = shutil.copytree(data / "model", tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    weights["bert.pooler.dense.bias"][3] = torch.nan
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    done = train(data, tmp_path / "out", check=False, model_name_or_path=model, debug=True, freeze=freeze)
+    assert done.returncode == NUMERIC, done.stderr
+    assert "step 1, forward: bert.pooler.dense is the first module whose output is not finite" in done.stderr
 
 
 def test_the_best_model_is_loaded_at_the_end(data, tmp_path):

@@ -25,7 +25,7 @@ def lengths_of(count: int) -> list[int]:
 def train(folder: Path, gpus: int, steps: int, dropout: float) -> Run:
     model = folder / f"model_{dropout}"
     if not model.exists():
-        save_bert(model, dropout=dropout, hidden_size=SHAPE.hidden_size, intermediate_size=SHAPE.intermediate_size,
+        save_bert(model, dropout=dropout, vocab_size=30522, hidden_size=SHAPE.hidden_size, intermediate_size=SHAPE.intermediate_size,
                   num_hidden_layers=SHAPE.num_hidden_layers, num_attention_heads=12, max_position_embeddings=512,
                   initializer_range=0.02)
     output = folder / f"out_{gpus}_{steps}_{dropout}"

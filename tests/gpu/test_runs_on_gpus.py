@@ -1,10 +1,13 @@
 """Whole runs on GPUs beside the CPU's. For a machine with NVIDIA GPUs: tests/gpu/run, which says in GPUS how many."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from reference.program import losses_of, make_rows, predictions_of, run, save_bert, state_of, train, write_csv
+from safetensors.torch import load_file, save_file
 
 GPUS = int(os.environ["GPUS"])
 CONFIGURATION = 2
@@ -57,8 +60,31 @@ def test_debug_mode_repeats_its_bits_and_resumes_to_the_bit(tmp_path, job):
     assert weights(tmp_path / "three") == weights(tmp_path / "one")
 
 
+def test_a_step_is_replayed(tmp_path, job):
+    train_on("cuda", job, tmp_path / "out", debug=True)
+    done = run("replay", str(tmp_path / "out"), "--step", "5")
+    assert "loss" in done.stdout and done.stdout.count("as the run logged it") == 3, done.stdout
+
+
+def test_debug_mode_overfits_traces_and_tells_times(tmp_path, job):
+    done = train_on("cuda", job, tmp_path / "overfit", eval_steps=None, max_steps=2000, learning_rate=3e-3,
+                    **{"debug.overfit_batches": 1})
+    assert "overfit_batches = 1: after" in done.stdout
+    done = train_on("cuda", job, tmp_path / "traced", **{"debug.trace": tmp_path / "trace.json"})
+    assert "phase of a step" in done.stdout and '"kernel"' in (tmp_path / "trace.json").read_text()
+
+
+def test_the_module_that_is_not_finite_is_named(tmp_path, job):
+    model = shutil.copytree(job["model"], tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    weights["bert.encoder.layer.1.output.dense.bias"][3] = torch.nan
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    done = train_on("cuda", {**job, "model": model}, tmp_path / "out", check=False, debug=True)
+    assert done.returncode == 7 and "forward: bert.encoder.layer.1.output.dense is the first module" in done.stderr
+
+
 def test_a_loss_that_is_not_finite_is_told(tmp_path, job):
-    done = train_on("cuda", job, tmp_path / "out", check=False, learning_rate=1e6, max_grad_norm=0, logging_steps=5)
+    done = train_on("cuda", job, tmp_path / "out", check=False, learning_rate=1e30, max_grad_norm=0, logging_steps=5)
     assert done.returncode == 7 and "not finite" in done.stderr, done.stderr
 
 
@@ -75,5 +101,8 @@ def test_a_sweep_says_that_it_computes_on_cpus(tmp_path, job):
 @pytest.mark.parametrize("ranks", range(2, GPUS + 1))
 def test_several_ranks_do_what_one_does(tmp_path, job, ranks):
     train_on("cuda", job, tmp_path / "one")
-    train_on("cuda", job, tmp_path / "several", ranks=ranks)
-    np.testing.assert_allclose(losses_of(tmp_path / "several"), losses_of(tmp_path / "one"), rtol=1e-3)
+    for name, options, tolerance in (("several", {}, 1e-3), ("in_bf16", {"grad_reduce_in_bf16": True}, 0.02)):
+        train_on("cuda", job, tmp_path / name, ranks=ranks, **options)
+        np.testing.assert_allclose(losses_of(tmp_path / name), losses_of(tmp_path / "one"), rtol=tolerance)
+    train_on("cuda", job, tmp_path / "simulated", **{"debug.world_size": ranks})
+    np.testing.assert_allclose(losses_of(tmp_path / "simulated"), losses_of(tmp_path / "several"), rtol=1e-3)

@@ -74,7 +74,6 @@ struct Network {
 
 // The communicator, and a view of a tensor's memory as a GPU's, where that is the subject.
 #ifdef BERTDIST_NCCL_STAND_IN
-constexpr bool kRoundsOnce = false;
 struct Subject {
   std::unique_ptr<Communicator> communicator = NcclCommunicator::of_world(MPI_COMM_WORLD, {});
   TestStream stream;
@@ -90,7 +89,6 @@ struct Subject {
   }
 };
 #else
-constexpr bool kRoundsOnce = true;
 struct Subject {
   std::unique_ptr<Communicator> communicator = std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, CommunicatorOptions{});
   Buffer buffer(const at::Tensor& tensor) { return buffer_of(tensor); }
@@ -162,6 +160,8 @@ TEST_F(GradientReducerTest, OneBufferBucketsAndOverlapGiveTheSameBits) {
   }
 }
 
+#ifndef BERTDIST_NCCL_STAND_IN
+// Not with the stand-in, of whose streams ATen's rounding of these CPU tensors knows nothing.
 TEST_F(GradientReducerTest, InBfloat16OnlyBiasesAndWhatIsBehindThemAreExact) {
   if (world_size() == 1) {
     EXPECT_EQ(run({.ddp_bucket_cap_mb = 0, .grad_reduce_in_bf16 = true}, 1), run({.ddp_bucket_cap_mb = 0}, 1));
@@ -175,14 +175,13 @@ TEST_F(GradientReducerTest, InBfloat16OnlyBiasesAndWhatIsBehindThemAreExact) {
   // mine_ as it travels
   std::copy_n(values_of(at::tensor(mine_).to(at::kBFloat16).to(at::kFloat)).begin(), num_matrices, mine_.begin());
   const std::vector<float> expected = values_of(at::tensor(sum_in_rank_order()).to(at::kBFloat16).to(at::kFloat));
-  const float tolerance = kRoundsOnce ? 0 : static_cast<float>(world_size()) / 128;
   std::size_t num_rounded = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     if (i >= static_cast<std::size_t>(num_matrices)) {
       ASSERT_EQ(sums.back()[i], sum_of_floats[i]) << i;
       continue;
     }
-    ASSERT_NEAR(sums.back()[i], expected[i], tolerance * std::max(1.0F, std::abs(expected[i]))) << i;
+    ASSERT_EQ(sums.back()[i], expected[i]) << i;
     num_rounded += sums.back()[i] != exact.back()[i];
   }
   EXPECT_GT(num_rounded, static_cast<std::size_t>(num_matrices) / 4);
@@ -190,6 +189,7 @@ TEST_F(GradientReducerTest, InBfloat16OnlyBiasesAndWhatIsBehindThemAreExact) {
     EXPECT_EQ(run({.ddp_bucket_cap_mb = kSmall, .overlap_grad_reduce = overlap, .grad_reduce_in_bf16 = true}, 2), sums);
   }
 }
+#endif
 
 TEST_F(GradientReducerTest, WhatStaysFloat32IsABucketOfItsOwn) {
   const Network network;

@@ -10,6 +10,7 @@ namespace {
 RunIdentity sample_identity() {
   return {.world_size = 2,
           .num_threads = 3,
+          .device = "GPU",
           .frozen_dtype = "bfloat16",
           .global_batch_size = 8,
           .seed = 1,
@@ -23,6 +24,8 @@ TEST(RunIdentity, SurvivesJson) {
   const RunIdentity identity = sample_identity();
   EXPECT_EQ(RunIdentity::from_json(identity.to_json(), "test").to_json(), identity.to_json());
   auto json = identity.to_json();
+  EXPECT_EQ(identity_before_loading({}, 1, 1, at::kFloat, /*on_gpu=*/true).to_json().at("device"), "GPU");
+  EXPECT_EQ(identity_before_loading({}, 1, 1, at::kFloat).to_json().at("device"), "CPU");
   json.erase("seed");
   EXPECT_THROW(RunIdentity::from_json(json, "test"), Error);
 }
@@ -41,6 +44,7 @@ TEST(RunIdentity, TheRestMayDiffer) {
   RunIdentity other = sample_identity();
   other.world_size = 4;
   other.num_threads = 1;
+  other.device = "CPU";
   other.frozen_dtype = "float32";
   other.best_by = "greatest accuracy";
   other.validation_data = "";

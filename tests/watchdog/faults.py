@@ -263,7 +263,9 @@ def main():
         results = run_all(plan(arguments.count, arguments.seed), Bench(folder), arguments.jobs, report)
     failed = [fault for fault, _, found in results if found]
     times = sorted(outcome.seconds for _, outcome, _ in results)
-    print(f"{len(results)} faults, {len(failed)} of them not answered as they must be; from the fault to the end of the job "
+    late = sum(seconds > TIMEOUT + 5 for seconds in times)
+    print(f"{len(results)} faults, {len(failed)} of them not answered as they must be, {late} answered later than "
+          f"{TIMEOUT + 5} s; from the fault to the end of the job "
           f"{times[len(times) // 2]:.1f} s (median), {times[-1]:.1f} s (longest), with comm_timeout_s = {TIMEOUT}")
     sys.exit(1 if failed else 0)
 
