@@ -86,6 +86,14 @@ void exchange_durably(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
+void remove_directory_atomically(const fs::path& path) {
+  const fs::path aside = temporary_name(path);
+  rename_durably(path, aside);
+  std::error_code error;
+  fs::remove_all(aside, error);
+  if (error) fail("remove", path, error.value());
+}
+
 void make_directories(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);

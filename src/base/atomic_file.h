@@ -49,6 +49,9 @@ class AtomicDirectory {
   bool committed_ = false;
 };
 
+// Removes the folder, which from the beginning of its removal on is known by a temporary name alone.
+void remove_directory_atomically(const std::filesystem::path& path);
+
 // Creates the folder and its parents.
 void make_directories(const std::filesystem::path& path);
 

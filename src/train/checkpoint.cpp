@@ -108,8 +108,9 @@ at::Tensor host_copy(const at::Tensor& tensor) {
 
 void remove_entry(const fs::path& path) {
   std::error_code error;
-  // The marker goes first: a removal cut short must not leave what looks like a checkpoint.
-  if (fs::is_directory(path, error)) fs::remove(path / kTrainerStateFile, error);
+  // A removal cut short must not leave what looks like a checkpoint. What has a temporary name already keeps it.
+  const bool is_temporary = path.filename().string().starts_with('.');
+  if (fs::is_directory(path, error) && !is_temporary) return remove_directory_atomically(path);
   fs::remove_all(path, error);
   if (error) throw Error(ExitCode::output, fmt::format("cannot remove '{}': {}", path.string(), error.message()));
 }

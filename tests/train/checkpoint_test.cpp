@@ -3,12 +3,26 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 
 #include "base/error.h"
+
+namespace {
+bool removals_fail = false;
+}  // namespace
+
+// Instead of libc's, by which std::filesystem empties a folder.
+extern "C" int unlinkat(int folder, const char* name, int flags) noexcept {
+  if (!removals_fail) return static_cast<int>(::syscall(SYS_unlinkat, folder, name, flags));
+  errno = EIO;
+  return -1;
+}
 
 namespace bertdist {
 namespace {
@@ -209,6 +223,19 @@ TEST_F(CheckpointTest, WhatComesAfterAStepCanBeTakenAway) {
   EXPECT_EQ(store_.remove_after(10), (std::vector{store_.path_of(15), store_.path_of(20)}));
   EXPECT_EQ(store_.newest_first(), (std::vector{store_.path_of(10), store_.path_of(5)}));
   EXPECT_FALSE(fs::exists(store_.path_of(15)));
+}
+
+TEST_F(CheckpointTest, ARemovalThatIsCutShortLeavesNothingByItsName) {
+  for (const int step : {5, 10}) save(step);
+  removals_fail = true;
+  EXPECT_THROW(store_.rotate(1, ""), Error);
+  removals_fail = false;
+  EXPECT_FALSE(fs::exists(store_.path_of(5)));
+  EXPECT_EQ(store_.newest_first(), std::vector{store_.path_of(10)});
+  store_.remove_unfinished();
+  for (const auto& entry : fs::directory_iterator(folder_ / "out")) {
+    EXPECT_FALSE(entry.path().filename().string().ends_with(".tmp")) << entry.path();
+  }
 }
 
 TEST_F(CheckpointTest, WhatAKilledWriterLeftGoes) {
