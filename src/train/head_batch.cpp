@@ -13,7 +13,6 @@
 #include <chrono>
 #include <cmath>
 
-#include "base/error.h"
 #include "data/split.h"
 #include "metrics/classification_metrics.h"
 #include "train/trainer.h"
@@ -22,16 +21,9 @@ namespace bertdist {
 
 namespace {
 
-at::Tensor find_parameter(const BertForSequenceClassification& model, const std::string& name) {
-  for (const NamedParameter& parameter : model.parameters()) {
-    if (parameter.name == name) return parameter.tensor.detach();
-  }
-  throw Error(ExitCode::internal, fmt::format("the model has no {}", name));
-}
-
 at::Tensor flat_head(const BertForSequenceClassification& model) {
   std::vector<at::Tensor> parts;
-  for (const std::string& name : HeadLayout::names()) parts.push_back(find_parameter(model, name).flatten());
+  for (const at::Tensor& parameter : HeadLayout::parameters(model)) parts.push_back(parameter.flatten());
   return at::cat(parts);
 }
 
@@ -253,8 +245,7 @@ double HeadBatch::train_loss(std::size_t head) const {
 void HeadBatch::copy_to(std::size_t index, BertForSequenceClassification& model) const {
   const c10::NoGradGuard no_grad;
   std::int64_t offset = 0;
-  for (const std::string& name : HeadLayout::names()) {
-    const at::Tensor parameter = find_parameter(model, name);
+  for (const at::Tensor& parameter : HeadLayout::parameters(model)) {
     parameter.copy_(heads_[index].final_values.narrow(0, offset, parameter.numel()).view(parameter.sizes()));
     offset += parameter.numel();
   }

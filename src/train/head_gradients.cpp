@@ -15,12 +15,7 @@ namespace bertdist {
 Gradients head_step_gradients(const GradientSample& sample) {
   const c10::NoGradGuard no_grad;
   const BertConfig& config = sample.model.config();
-  std::vector<at::Tensor> parameters;
-  for (const std::string& name : HeadLayout::names()) {
-    for (const NamedParameter& parameter : sample.model.parameters()) {
-      if (parameter.name == name) parameters.push_back(parameter.tensor);
-    }
-  }
+  const std::vector<at::Tensor> parameters = HeadLayout::parameters(sample.model);
   std::vector<at::Tensor> flat;
   for (const at::Tensor& parameter : parameters) flat.push_back(parameter.flatten().to(at::kFloat));
   const at::Tensor values = at::cat(flat);

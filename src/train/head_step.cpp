@@ -5,10 +5,12 @@
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "base/target_clones.h"
 
 namespace bertdist {
@@ -60,6 +62,19 @@ const std::vector<std::string>& HeadLayout::names() {
   static const std::vector<std::string> names = {"bert.pooler.dense.weight", "classifier.weight",
                                                  "bert.pooler.dense.bias", "classifier.bias"};
   return names;
+}
+
+std::vector<at::Tensor> HeadLayout::parameters(const BertForSequenceClassification& model) {
+  std::vector<at::Tensor> found;
+  for (const std::string& name : names()) {
+    const auto parameter = std::find_if(model.parameters().begin(), model.parameters().end(),
+                                        [&](const NamedParameter& candidate) { return candidate.name == name; });
+    if (parameter == model.parameters().end()) {
+      throw Error(ExitCode::internal, fmt::format("the model has no {}", name));
+    }
+    found.push_back(parameter->tensor.detach());
+  }
+  return found;
 }
 
 bool trains_head_alone(const BertForSequenceClassification& model) {

@@ -19,6 +19,8 @@ struct HeadLayout {
   std::int64_t num_labels;
 
   static const std::vector<std::string>& names();  // in that order
+  // The model's own, as they are named; throws Error(internal) where one is missing.
+  static std::vector<at::Tensor> parameters(const BertForSequenceClassification& model);
 
   std::int64_t classifier_weight() const { return hidden * hidden; }
   std::int64_t pooler_bias() const { return (hidden + num_labels) * hidden; }

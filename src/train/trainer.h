@@ -122,7 +122,7 @@ class Trainer {
   StepResult data_parallel_step(std::int64_t step);
   std::optional<StepResult> step_on_device(std::int64_t step);
   bool is_result_due(std::int64_t num_steps) const;
-  void wait_for_device();
+  std::optional<StepResult> wait_for_result();
   std::optional<StepResult> take_result_from_device();
   void account_for(const StepResult& result);
   StepResult head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows);

@@ -34,16 +34,14 @@ std::optional<StepResult> Trainer::step_on_device(std::int64_t step) {
   if (debugger_) debugger_->before_update(step, parameters_);
   device_step_->update(step, schedule_.at(step));
   if (debugger_) debugger_->after_update(step, parameters_);
-  if (is_result_due(step + 1)) {
-    wait_for_device();
-    result = take_result_from_device();
-  }
+  if (is_result_due(step + 1)) result = wait_for_result();
   return result;
 }
 
-// Such that a missing peer is found, and not an end that its absence brought about.
-void Trainer::wait_for_device() {
+// As below, but such that a missing peer is found, and not an end that its absence brought about.
+std::optional<StepResult> Trainer::wait_for_result() {
   if (device_step_) communicator_.synchronize("the step's numbers");
+  return take_result_from_device();
 }
 
 // Whether what happens after so many steps needs the last one's result.

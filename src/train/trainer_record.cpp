@@ -94,8 +94,7 @@ void Trainer::save_checkpoint() {
 }
 
 void Trainer::stop_with_checkpoint() {
-  wait_for_device();
-  take_result_from_device();  // a checkpoint has the results of all its steps
+  wait_for_result();  // a checkpoint has the results of all its steps
   const bool is_saved = role_ == TrainerRole::run && length().is_save_due(config_, state_.global_step);
   if (!is_saved) save_checkpoint();
   checkpoint_writer_.finish();
