@@ -1,7 +1,6 @@
 // A GPU that is the CPU, for a program that computes on it as on any device: steps whose numbers are read late, masks
 // and AdamW by operators, attention by the operators of tests/model/attention_kernels_stand_in.cpp.
 #include "device.h"
-#include "device_world.h"
 #include "gpu.h"
 #include "torch_setup.h"
 
@@ -17,10 +16,6 @@ Gpu find_gpu(Communicator&) {
 
 at::Device device_of(const Gpu&) {
   return at::kCPU;
-}
-
-MakeWorld world_on_device(bool) {
-  return &MpiSession::world;
 }
 
 }  // namespace bertdist

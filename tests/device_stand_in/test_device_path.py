@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from reference.resuming import cut_off_after, history_of
 from safetensors.torch import load_file, save_file
 
 NUMERIC, PREEMPTED = 7, 9
+BERTDIST = Path(os.environ["BERTDIST"])
+STAND_IN = BERTDIST.with_name("bertdist_device_stand_in")
+OVER_NCCL = BERTDIST.with_name("bertdist_nccl_stand_in")  # where NcclCommunicator moves the tensors
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +32,14 @@ def data(tmp_path_factory):
     return folder
 
 
-def line_of(data, output, *, on_device=True, ranks=0, **options):
+def line_of(data, output, *, on_device=True, program=STAND_IN, ranks=0, **options):
     """45 rows in steps of 8: 6 steps an epoch."""
-    line = command("train", ranks=ranks, train_file=data / "train.csv",
+    return command("train", ranks=ranks, program=program, train_file=data / "train.csv",
                    validation_file=data / "validation.csv", output_dir=output, token_cache_dir=data / "cache",
                    num_threads=1, device="auto" if on_device else "cpu",
                    **{"global_batch_size": 8, "num_train_epochs": 2, "learning_rate": 1e-3, "warmup_steps": 2,
                       "weight_decay": 0.1, "logging_strategy": "steps", "logging_steps": 1, "save_strategy": "epoch",
                       "eval_strategy": "epoch", "model_name_or_path": data / "model", **options})
-    return [os.environ["DEVICE_STAND_IN"] if part == os.environ["BERTDIST"] else part for part in line]
 
 
 def train(data, output, *, check=True, **options):
@@ -81,31 +84,45 @@ def test_bfloat16_is_near_float32(data, tmp_path):
     assert losses_of(tmp_path / "auto") != losses_of(tmp_path / "cpu")
 
 
+@pytest.mark.parametrize("program", [STAND_IN, OVER_NCCL], ids=["mpi", "nccl"])
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_several_ranks_do_what_one_does(data, tmp_path, ranks):
+def test_several_ranks_do_what_one_does(data, tmp_path, ranks, program):
     train(data, tmp_path / "one")
     for name, options in (("overlap", {"ddp_bucket_cap_mb": 0.01}), ("at_once", {"overlap_grad_reduce": False})):
-        train(data, tmp_path / name, ranks=ranks, **options)
+        done = train(data, tmp_path / name, ranks=ranks, program=program, **options)
+        assert ("NCCL 2." in done.stderr) == (program == OVER_NCCL)
         np.testing.assert_allclose(losses_of(tmp_path / name), losses_of(tmp_path / "one"), rtol=2e-4)
     train(data, tmp_path / "simulated", **{"debug.world_size": ranks})
     np.testing.assert_allclose(losses_of(tmp_path / "simulated"), losses_of(tmp_path / "one"), rtol=2e-4)
 
 
-@pytest.mark.parametrize("ranks", [0, 2])
-def test_resuming_gives_the_bits_of_a_run_that_was_not_cut_off(data, tmp_path, ranks):
-    train(data, tmp_path / "straight", ranks=ranks)
+def test_gradients_as_bfloat16_over_nccl(data, tmp_path):
+    options = {"ranks": 2, "ddp_bucket_cap_mb": 0.01}
+    for name, more in (("mpi", {"program": STAND_IN}), ("nccl", {"program": OVER_NCCL})):
+        train(data, tmp_path / name, **options, **more, grad_reduce_in_bf16=True)
+    train(data, tmp_path / "float32", **options)
+    # Two numbers have one sum, which both round once.
+    assert losses_of(tmp_path / "nccl") == losses_of(tmp_path / "mpi")
+    assert losses_of(tmp_path / "nccl") != losses_of(tmp_path / "float32")
+    np.testing.assert_allclose(losses_of(tmp_path / "nccl"), losses_of(tmp_path / "float32"), rtol=0.01)
+
+
+@pytest.mark.parametrize("ranks, program", [(0, STAND_IN), (2, STAND_IN), (2, OVER_NCCL)])
+def test_resuming_gives_the_bits_of_a_run_that_was_not_cut_off(data, tmp_path, ranks, program):
+    options = {"ranks": ranks, "program": program}
+    train(data, tmp_path / "straight", **options)
     cut_off_after(tmp_path / "straight", tmp_path / "resumed", 6)
-    train(data, tmp_path / "resumed", ranks=ranks, resume_from_checkpoint="latest")
+    train(data, tmp_path / "resumed", **options, resume_from_checkpoint="latest")
     assert weights(tmp_path / "resumed") == weights(tmp_path / "straight")
     without_end = [[entry for entry in history_of(tmp_path / name) if "train_loss" not in entry]
                    for name in ("resumed", "straight")]
     assert without_end[0] == without_end[1]
 
 
-@pytest.mark.parametrize("ranks", [0, 2])
-def test_a_signal_ends_a_step_and_saves_it(data, tmp_path, ranks):
-    options = {"num_train_epochs": 200, "save_strategy": "no", "eval_strategy": "no", "ranks": ranks, "logging_steps": 50,
-               "lr_scheduler_type": "constant", "warmup_steps": 0}
+@pytest.mark.parametrize("ranks, program", [(0, STAND_IN), (2, STAND_IN), (2, OVER_NCCL)])
+def test_a_signal_ends_a_step_and_saves_it(data, tmp_path, ranks, program):
+    options = {"num_train_epochs": 200, "save_strategy": "no", "eval_strategy": "no", "ranks": ranks, "program": program,
+               "logging_steps": 50, "lr_scheduler_type": "constant", "warmup_steps": 0}
     job = subprocess.Popen(line_of(data, tmp_path / "stopped", **options), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
                            stderr=subprocess.PIPE, text=True)
     log = tmp_path / "stopped" / "run_log.jsonl"
@@ -137,9 +154,9 @@ def test_a_loss_that_is_not_finite_is_told_and_never_saved(data, tmp_path, ranks
 
 def test_a_step_is_replayed(data, tmp_path):
     train(data, tmp_path / "out", ranks=2)
-    for device, program in (("GPU", "DEVICE_STAND_IN"), ("CPU", "BERTDIST")):
+    for device, program in (("GPU", STAND_IN), ("CPU", BERTDIST)):
         options = [] if device == "GPU" else ["--device", "cpu"]
-        done = subprocess.run([os.environ[program], "replay", tmp_path / "out", "--step", "5", *options], env=ENVIRONMENT,
+        done = subprocess.run([program, "replay", tmp_path / "out", "--step", "5", *options], env=ENVIRONMENT,
                               capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         same = done.stdout.count("as the run logged it")
@@ -177,12 +194,11 @@ def test_the_best_model_is_loaded_at_the_end(data, tmp_path):
 def test_evaluate_and_predict(data, tmp_path):
     train(data, tmp_path / "model")
     logits, metrics = [], []
-    for name, program in (("device", "DEVICE_STAND_IN"), ("cpu", "BERTDIST")):
+    for name, program in (("device", STAND_IN), ("cpu", BERTDIST)):
         for verb, options in (("predict", {"test_file": data / "validation.csv", "output_file": tmp_path / f"{name}.jsonl"}),
                               ("evaluate", {"validation_file": data / "validation.csv", "output_dir": tmp_path / name})):
-            line = command(verb, model_name_or_path=tmp_path / "model", token_cache_dir=data / "cache", num_threads=1,
+            line = command(verb, program=program, model_name_or_path=tmp_path / "model", token_cache_dir=data / "cache", num_threads=1,
                            **options)
-            line[0] = os.environ[program]
             subprocess.run(line, check=True, capture_output=True, env=ENVIRONMENT, timeout=120)
         logits.append([row["logits"] for row in predictions_of(tmp_path / f"{name}.jsonl")])
         metrics.append(json.loads((tmp_path / name / "eval_results.json").read_text())["eval_loss"])

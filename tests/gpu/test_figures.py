@@ -10,7 +10,7 @@ from gpu.figures import Run, Shape, all_reduce_table, bus_bandwidth, forward_flo
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
-RUN = Path(__file__).with_name("run")
+RUN, PACK = Path(__file__).with_name("run"), Path(__file__).with_name("pack")
 NO_GPU = 8
 
 
@@ -47,8 +47,8 @@ def test_tables():
     assert all_reduce_table([reduced]).splitlines()[-1] == "| 8 | 4 | 0.200 | 36.7 |"
 
 
-def run(*options, path=None):
-    return subprocess.run([RUN, *options], capture_output=True, text=True, timeout=60,
+def run(*options, path=None, script=RUN):
+    return subprocess.run([script, *options], capture_output=True, text=True, timeout=60,
                           env={**os.environ, **({"PATH": path} if path else {})})
 
 
@@ -69,9 +69,9 @@ def test_without_a_gpu_the_script_says_so(without_gpus):
 
 def test_the_scripts_options(without_gpus, tmp_path):
     help_text = run("--help").stdout
-    assert help_text.startswith("Usage: tests/gpu/run") and "--wheels DIR" in help_text
+    assert help_text.startswith("Usage: tests/gpu/run") and "--pack FILE" in help_text
     for options, message in ((["--gpu"], "unknown option '--gpu'"), (["--gpus", "9"], "from 1 to 8, not '9'"),
-                             (["--gpus"], "needs a value"), (["--wheels", str(tmp_path / "none")], "there is no folder")):
+                             (["--gpus"], "needs a value"), (["--pack", str(tmp_path / "none")], "there is no file")):
         done = run(*options, path=without_gpus)
         assert done.returncode == 1 and message in done.stderr, done.stderr
 
@@ -81,3 +81,27 @@ def test_more_gpus_than_there_are(tmp_path):
     (tmp_path / "nvidia-smi").chmod(0o755)
     done = run("--gpus", "2", path=f"{tmp_path}:{os.environ['PATH']}")
     assert done.returncode == 1 and "--gpus 2, but nvidia-smi shows 1" in done.stderr
+
+
+def test_what_the_packing_script_refuses(tmp_path):
+    assert run("--help", script=PACK).stdout.startswith("Usage: tests/gpu/pack FILE")
+    for options, message in (([], "name the file to write"), (["pack.zip"], "with the ending .tar.xz"),
+                             (["a.tar.xz", "--python", "3"], "a version such as 3.12"), (["--wheels"], "unknown option")):
+        done = run(*options, script=PACK)
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+
+
+def test_what_a_pack_holds_is_found(tmp_path):
+    """A pack of one program and one Python package, unpacked as tests/gpu/run does it, once."""
+    tree = tmp_path / "tree"
+    (tree / "system/usr/bin").mkdir(parents=True)
+    (tree / "system/usr/bin/packed-program").write_text("#!/bin/sh\necho it runs\n")
+    (tree / "system/usr/bin/packed-program").chmod(0o755)
+    (tree / "python").mkdir()
+    (tree / "python/packed_package.py").write_text("print('it is imported')\n")
+    subprocess.run(["tar", "-C", tree, "-cJf", tmp_path / "pack.tar.xz", "system", "python"], check=True)
+    script = (f"set -eu; root={tmp_path}/clone; say() {{ echo \"$@\"; }}; . {RUN.with_name('unpack.sh')} {tmp_path}/pack.tar.xz;"
+              "packed-program; python3 -c 'import packed_package'; echo \"$OPAL_PREFIX\"")
+    for said in (f"unpacking {tmp_path}/pack.tar.xz into build/pack\n", ""):
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout == f"{said}it runs\nit is imported\n{tmp_path}/clone/build/pack/system/usr\n"

@@ -1,6 +1,7 @@
 """Whole runs on GPUs beside the CPU's. For a machine with NVIDIA GPUs: tests/gpu/run, which says in GPUS how many."""
 
 import os
+import random
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from reference.program import losses_of, make_rows, predictions_of, run, save_bert, state_of, train, write_csv
 from safetensors.torch import load_file, save_file
+from watchdog import faults
 
 GPUS = int(os.environ["GPUS"])
 CONFIGURATION = 2
@@ -106,3 +108,12 @@ def test_several_ranks_do_what_one_does(tmp_path, job, ranks):
         np.testing.assert_allclose(losses_of(tmp_path / name), losses_of(tmp_path / "one"), rtol=tolerance)
     train_on("cuda", job, tmp_path / "simulated", **{"debug.world_size": ranks})
     np.testing.assert_allclose(losses_of(tmp_path / "simulated"), losses_of(tmp_path / "several"), rtol=1e-3)
+
+
+@pytest.mark.parametrize("ranks", range(2, GPUS + 1))
+@pytest.mark.parametrize("program", ["nccl_rounds", "overlap"])
+def test_ranks_that_are_stopped_killed_or_led_astray(tmp_path, ranks, program):
+    generator = random.Random(ranks)
+    kinds = ("stop", "kill", "wrong") if program == "nccl_rounds" else ("stop", "kill")
+    planned = [faults.draw(generator, kind, program, ranks) for kind in kinds]
+    faults.require_answered(faults.run_all(planned, faults.Bench(tmp_path), jobs=1, report=lambda *_: None))

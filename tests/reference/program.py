@@ -20,13 +20,13 @@ WITH_PERMISSIONS = [] if os.geteuid() else ["setpriv", "--bounding-set=-dac_over
                                             "--inh-caps=-dac_override,-dac_read_search"]
 
 
-def command(*arguments, ranks=0, **options):
-    """`bertdist ARGUMENTS --key value ...`; ranks=0 is the program without mpirun. What is compared with a reference is
-    computed in float32 unless a test says otherwise."""
+def command(*arguments, ranks=0, program=None, **options):
+    """`bertdist ARGUMENTS --key value ...`, or another program's; ranks=0 is it without mpirun. What is compared with a
+    reference is computed in float32 unless a test says otherwise."""
     if arguments and arguments[0] in ("train", "evaluate", "predict"):
         options = {"dtype": "float32", **options}
     line = [os.environ["MPIRUN"], "-np", ranks] if ranks else []
-    line += [os.environ["BERTDIST"], *arguments]
+    line += [program or os.environ["BERTDIST"], *arguments]
     for key, value in options.items():
         line += [f"--{key}", json.dumps(value) if isinstance(value, (bool, list)) else value]
     return [str(part) for part in line]

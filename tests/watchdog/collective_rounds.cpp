@@ -3,8 +3,8 @@
 //
 // Runs rounds of all collectives, with a little work in between, through the launcher's own path of errors. In round
 // WRONG_ROUND rank WRONG_RANK enters a barrier where the others enter something else. The tests stop and kill its
-// ranks. nccl_rounds is the same over NcclCommunicator and its stand-in: gradients and parameters lie in
-// device memory.
+// ranks. nccl_rounds is the same over NcclCommunicator, on GPUs or on their stand-in: gradients and parameters lie in device
+// memory.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -15,21 +15,23 @@
 #include "device_world.h"
 #include "job.h"
 
-#ifdef BERTDIST_NCCL_STAND_IN
+#ifdef BERTDIST_CUDA
 #include "comm/device_memory.h"
 #endif
 
 namespace bertdist {
 namespace {
 
-#ifdef BERTDIST_NCCL_STAND_IN
+#ifdef BERTDIST_CUDA
 constexpr const char* kDevice = "cuda";
 
 class Tensor {
  public:
-  explicit Tensor(std::size_t size) : values_(size, 1.0F) {}
-  Buffer buffer() { return {values_.data(), values_.size(), DType::float32, Memory::device, stream_}; }
-  Buffer part(std::size_t index) { return {&values_[50'000 * index], 50'000, DType::float32, Memory::device, stream_}; }
+  explicit Tensor(std::size_t size) : values_(size, 1.0F), copy_(buffer_of(std::span(values_)), stream_) {}
+  Buffer buffer() { return copy_.buffer(); }
+  Buffer part(std::size_t index) {
+    return {static_cast<float*>(buffer().data) + 50'000 * index, 50'000, DType::float32, Memory::device, stream_};
+  }
   // By the communicator, or by a call to CUDA that knows of no peer.
   void wait(Communicator& communicator, int round) {
     round % 4 < 2 ? communicator.synchronize("loss") : check_cuda(cudaStreamSynchronize(stream_), "test");
@@ -38,6 +40,7 @@ class Tensor {
  private:
   std::vector<float> values_;
   TestStream stream_;
+  DeviceCopy copy_;
 };
 #else
 constexpr const char* kDevice = "cpu";

@@ -27,7 +27,9 @@ from reference.program import ENVIRONMENT, command, make_rows, save_bert, write_
 TIMEOUT = 2.0  # comm_timeout_s
 PATIENCE = 90  # seconds after which a job counts as hung; TIMEOUT + 5 is what it should take
 PEER, KILLED = 10, 137  # exit codes
-TRAININGS = {"train": {}, "overlap": {"ddp_bucket_cap_mb": 0.01, "overlap_grad_reduce": True}}
+BERTDIST = Path(os.environ["BERTDIST"])
+OVERLAP = {"ddp_bucket_cap_mb": 0.01, "overlap_grad_reduce": True}
+TRAININGS = {"train": {}, "overlap": OVERLAP, "nccl": {"program": BERTDIST.with_name("bertdist_nccl_stand_in"), **OVERLAP}}
 AGENT = Path(__file__).with_name("here_instead_of_ssh")
 
 
@@ -35,7 +37,7 @@ AGENT = Path(__file__).with_name("here_instead_of_ssh")
 class Fault:
     kind: str  # stop, kill, wrong
     program: str  # collective_rounds and nccl_rounds: tests/watchdog/collective_rounds.cpp; train: bertdist train;
-    # overlap: the same with gradients in buckets that are summed while backward goes on
+    # overlap: the same with gradients in buckets that are summed while backward goes on; nccl: that over NcclCommunicator
     ranks: int
     victim: int
     delay: float  # seconds after the job has started to run
@@ -97,7 +99,7 @@ class Bench:
             # Two daemons on this machine, which share neither memory nor a session folder.
             launcher += ["--mca", "plm", "rsh", "--mca", "plm_rsh_agent", AGENT, "--mca", "btl", "self,tcp", "--host", hosts]
         if fault.program not in TRAININGS:
-            program = [Path(os.environ["BERTDIST"]).with_name(fault.program), TIMEOUT, 1_000_000]
+            program = [BERTDIST.with_name(fault.program), TIMEOUT, 1_000_000]
             if fault.kind == "wrong":
                 program += [fault.victim, fault.wrong_round]
         else:
@@ -245,6 +247,11 @@ def run_all(faults, bench, jobs, report):
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(one, faults))
+
+
+def require_answered(results):
+    wrong = [f"{fault}: {'; '.join(found)}\n{outcome.output}" for fault, outcome, found in results if found]
+    assert not wrong, "\n\n".join(wrong)
 
 
 def main():

@@ -15,16 +15,11 @@ def bench(tmp_path_factory):
     return faults.Bench(tmp_path_factory.mktemp("watchdog"))
 
 
-def require_answered(results):
-    wrong = [f"{fault}: {'; '.join(found)}\n{outcome.output}" for fault, outcome, found in results if found]
-    assert not wrong, "\n\n".join(wrong)
-
-
 def test_sixty_faults_at_random_points(bench):
     planned = faults.plan(60, seed=1)
     assert [sum(fault.program == name for fault in planned) for name in ("train", "overlap")] == [8, 7]
     assert {fault.ranks for fault in planned} == {2, 3, 8}
-    require_answered(faults.run_all(planned, bench, jobs=3, report=lambda *_: None))
+    faults.require_answered(faults.run_all(planned, bench, jobs=3, report=lambda *_: None))
 
 
 # Two of OpenMPI's daemons, without shared memory between their ranks: with two ranks nobody else is on the host of the
@@ -33,7 +28,7 @@ def test_sixty_faults_at_random_points(bench):
 def test_faults_on_two_hosts(bench, ranks):
     generator = random.Random(ranks)
     planned = [faults.draw(generator, kind, "collective_rounds", ranks, hosts=2) for kind in ("stop", "stop", "wrong")]
-    require_answered(faults.run_all(planned, bench, jobs=2, report=lambda *_: None))
+    faults.require_answered(faults.run_all(planned, bench, jobs=2, report=lambda *_: None))
 
 
 # Over NcclCommunicator, with CUDA and NCCL in host memory: main threads wait in MPI, or are blocked by the device.
@@ -41,7 +36,14 @@ def test_faults_over_nccl(bench):
     generator = random.Random(7)
     planned = [faults.draw(generator, kind, "nccl_rounds", ranks)
                for ranks in (2, 3, 8) for kind in ("stop", "kill", "wrong")]
-    require_answered(faults.run_all(planned, bench, jobs=3, report=lambda *_: None))
+    faults.require_answered(faults.run_all(planned, bench, jobs=3, report=lambda *_: None))
+
+
+# A whole training whose tensors NcclCommunicator moves: its steps, buckets, evaluations and checkpoints.
+def test_faults_in_trainings_over_nccl(bench):
+    generator = random.Random(11)
+    planned = [faults.draw(generator, kind, "nccl", ranks) for ranks in (2, 3, 8) for kind in ("stop", "kill")]
+    faults.require_answered(faults.run_all(planned, bench, jobs=2, report=lambda *_: None))
 
 
 # Without a launcher, as one rank, and as several: each takes a GPU, of the stand-in, and says which.
