@@ -113,10 +113,11 @@ FrozenEncoder::Hidden FrozenEncoder::make_hidden(std::int64_t num_rows) const {
 }
 
 void FrozenEncoder::run_layer(const Layer& layer, std::span<const std::int32_t> cu_seqlens, Hidden& hidden) const {
-  const at::Tensor projected = layer.query_key_value(hidden.copy);
+  at::Tensor projected = layer.query_key_value(hidden.copy);
   at::Tensor context = at::zeros_like(hidden.copy);
   attention(projected.narrow(1, 0, hidden_size_), projected.narrow(1, hidden_size_, hidden_size_),
             projected.narrow(1, 2 * hidden_size_, hidden_size_), cu_seqlens, num_heads_, false, context);
+  projected.reset();  // its memory is taken next
   finish_layer(layer, context, hidden);
 }
 

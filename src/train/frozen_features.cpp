@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <malloc.h>
+
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -113,8 +115,11 @@ std::optional<FrozenFeatures> FrozenFeatures::compute(const BertForSequenceClass
   if (!on_disk && num_bytes > kMaxBytesInMemory) return std::nullopt;
 
   const auto run_pass = [&](Receivers receivers, const FeatureSink& sink) {
-    const FrozenEncoder encoder(model, num_layers, options.dtype);
-    run_frozen_pass(encoder, dataset, rows, receivers, communicator, sink);
+    {
+      const FrozenEncoder encoder(model, num_layers, options.dtype);
+      run_frozen_pass(encoder, dataset, rows, receivers, communicator, sink);
+    }
+    ::malloc_trim(0);  // of the encoder's weights
   };
   if (on_disk) {
     ensure_file(folder, description, dataset, run_pass, communicator, log);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <numeric>
@@ -98,6 +99,7 @@ void run_frozen_pass(const FrozenEncoder& encoder, const Dataset& dataset, const
     }
     const std::vector<Bytes> parts = receivers == Receivers::root ? communicator.gather_to_root(values, 0, "features")
                                                                   : communicator.all_gather(values, "features");
+    ::malloc_trim(0);
     if (parts.empty()) continue;
     // Batches were dealt in turn: so they are taken back.
     std::vector<std::size_t> used(parts.size());

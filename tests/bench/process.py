@@ -32,3 +32,8 @@ def run(command, **environment):
 def processor():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         return next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+
+
+def multiplies_bfloat16():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return any("avx512_bf16" in line.split() for line in file if line.startswith("flags"))

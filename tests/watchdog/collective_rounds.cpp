@@ -3,8 +3,8 @@
 //
 // Runs rounds of all collectives, with a little work in between, through the launcher's own path of errors. In round
 // WRONG_ROUND rank WRONG_RANK enters a barrier where the others enter something else. The tests stop and kill its
-// ranks. nccl_rounds is the same over NcclCommunicator, on GPUs or on their stand-in: gradients and parameters lie in device
-// memory.
+// ranks. nccl_rounds is the same over NcclCommunicator, on GPUs or on their stand-in: gradients and parameters lie in
+// device memory.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
