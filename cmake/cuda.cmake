@@ -14,10 +14,11 @@ find_path(CUDART_INCLUDE_DIR cuda_runtime_api.h HINTS ${NVIDIA_HINTS} PATH_SUFFI
 # What these headers include is in packages of its own: nvidia-cuda-crt and nvidia-cuda-cccl.
 find_path(CUDA_CRT_INCLUDE_DIR crt/host_defines.h HINTS ${NVIDIA_HINTS} PATH_SUFFIXES include REQUIRED)
 find_path(CUDA_CCCL_INCLUDE_DIR nv/target HINTS ${NVIDIA_HINTS} PATH_SUFFIXES include include/cccl REQUIRED)
-find_library(CUDART_LIBRARY NAMES cudart libcudart.so.13 libcudart.so.12 HINTS ${NVIDIA_HINTS}
+# Folder by folder, so that torch's own come before those of a toolkit of another version.
+find_library(CUDART_LIBRARY NAMES cudart libcudart.so.13 libcudart.so.12 NAMES_PER_DIR HINTS ${NVIDIA_HINTS}
              PATH_SUFFIXES lib lib64 REQUIRED)
 find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${NVIDIA_HINTS} PATH_SUFFIXES include REQUIRED)
-find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${NVIDIA_HINTS} PATH_SUFFIXES lib REQUIRED)
+find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 NAMES_PER_DIR HINTS ${NVIDIA_HINTS} PATH_SUFFIXES lib REQUIRED)
 
 add_library(cudart INTERFACE)
 target_include_directories(cudart SYSTEM INTERFACE ${CUDART_INCLUDE_DIR} ${CUDA_CRT_INCLUDE_DIR} ${CUDA_CCCL_INCLUDE_DIR})

@@ -162,14 +162,13 @@ int run_job(const Request& request, const std::function<void(const Job&)>& comma
   const Config& config = request.config;
   const LaunchEnvironment launch = read_launch_environment();
   try {
+    const int num_threads = claim_cores(launch.local_rank, config.num_threads);
     const MpiSession session;
     const std::unique_ptr<Communicator> communicator =
         make_world(session, {.timeout = std::chrono::duration<double>(config.comm_timeout_s)});
     try {
       require_same_values_on_all_ranks(*communicator, identity_of(request), "command, configuration and version");
       const Log log(communicator->rank(), communicator->world_size());
-      const int num_threads =
-          claim_cores(communicator->local_rank(), communicator->local_world_size(), config.num_threads);
       command({config, *communicator, launch, log, num_threads});
       flush_standard_output();
       // While MPI comes down nobody looks for those that are missing.

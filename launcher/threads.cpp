@@ -24,14 +24,15 @@ std::vector<int> cores_of(pid_t process) {
 
 }  // namespace
 
-int claim_cores(int local_rank, int local_world_size, std::optional<std::int64_t> num_threads) {
+int claim_cores(int local_rank, std::optional<std::int64_t> num_threads) {
   std::vector<int> cores = cores_of(0);
   // OpenMPI's daemon, the parent of its ranks, keeps all the cores that the job was given on this host.
-  const bool bound_by_openmpi = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE") != nullptr;
+  const char* const local_size = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+  const bool bound_by_openmpi = local_size != nullptr;
   if (bound_by_openmpi)
     cores = std::max(cores, cores_of(getppid()), [](const auto& a, const auto& b) { return a.size() < b.size(); });
   // Without OpenMPI's binding a launcher's own (srun's, taskset's) is each rank's share already.
-  const std::size_t ranks = bound_by_openmpi ? static_cast<std::size_t>(local_world_size) : 1;
+  const std::size_t ranks = bound_by_openmpi ? static_cast<std::size_t>(std::max(1, std::atoi(local_size))) : 1;
   const std::size_t share = cores.size() / ranks;
   if (bound_by_openmpi) {
     cpu_set_t set;

@@ -14,7 +14,7 @@ namespace bertdist {
 
 namespace {
 
-constexpr std::int64_t kFlashHeadUnit = 8;  // the kernel takes multiples of this
+constexpr std::int64_t kHeadUnitBytes = 16;  // the kernels take multiples of this
 
 void seed_generator(at::Device device, std::uint64_t seed) {
   at::Generator generator = at::globalContext().defaultGenerator(device);
@@ -24,13 +24,9 @@ void seed_generator(at::Device device, std::uint64_t seed) {
 
 at::Tensor flash_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                            const Sequences& queries, const Sequences& keys, double p, double scale) {
-  const std::int64_t head_dim = query.size(2);
-  const std::int64_t missing = (kFlashHeadUnit - head_dim % kFlashHeadUnit) % kFlashHeadUnit;
-  const auto padded = [&](const at::Tensor& x) { return missing == 0 ? x : at::constant_pad_nd(x, {0, missing}); };
-  const at::Tensor context = std::get<0>(at::_flash_attention_forward(
-      padded(query), padded(key), padded(value), queries.cu_seqlens, keys.cu_seqlens, queries.max_seqlen,
-      keys.max_seqlen, p, /*is_causal=*/false, /*return_debug_mask=*/false, scale));
-  return context.narrow(2, 0, head_dim);
+  return std::get<0>(at::_flash_attention_forward(query, key, value, queries.cu_seqlens, keys.cu_seqlens,
+                                                  queries.max_seqlen, keys.max_seqlen, p, /*is_causal=*/false,
+                                                  /*return_debug_mask=*/false, scale));
 }
 
 // The kernel has a dimension for batches, which has one entry where there are cu_seqlens.
@@ -51,8 +47,11 @@ at::Tensor varlen_attention(AttentionKernel kernel, const at::Tensor& query, con
   if (dropout) seed_generator(query.device(), dropout->seed);
   const double p = dropout ? dropout->p : 0.0;
   const double scale = 1.0 / std::sqrt(static_cast<double>(query.size(2)));
-  return kernel == AttentionKernel::flash ? flash_attention(query, key, value, queries, keys, p, scale)
-                                          : memory_efficient_attention(query, key, value, queries, keys, p, scale);
+  const std::int64_t head_dim = query.size(2), unit = kHeadUnitBytes / query.element_size();
+  const std::int64_t missing = (unit - head_dim % unit) % unit;
+  const auto padded = [&](const at::Tensor& x) { return missing == 0 ? x : at::constant_pad_nd(x, {0, missing}); };
+  const auto attention = kernel == AttentionKernel::flash ? flash_attention : memory_efficient_attention;
+  return attention(padded(query), padded(key), padded(value), queries, keys, p, scale).narrow(2, 0, head_dim);
 }
 
 }  // namespace bertdist

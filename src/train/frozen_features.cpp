@@ -2,9 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <malloc.h>
-
 #include <fmt/core.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <string>

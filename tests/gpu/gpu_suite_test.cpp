@@ -86,7 +86,7 @@ TEST_P(AttentionOnAGpu, HasTheContextAndGradientsOfTheCpu) {
 }
 INSTANTIATE_TEST_SUITE_P(All, AttentionOnAGpu,
                          testing::Combine(testing::Values(at::kFloat, at::kBFloat16), testing::Bool(),
-                                          testing::Values(32, 64, 12)));
+                                          testing::Values(32, 64, 12, 26)));
 
 class ModelOnAGpu : public testing::TestWithParam<std::tuple<at::ScalarType, double>> {};
 

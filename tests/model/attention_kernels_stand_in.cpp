@@ -16,6 +16,8 @@ namespace {
 AttentionCall last;
 
 // The arguments of a call by their names: the order of the trailing ones differs between versions of torch.
+constexpr std::int64_t kHeadUnitBytes = 16;  // as the real kernels ask for
+
 class Arguments {
  public:
   Arguments(const c10::OperatorHandle& op, torch::jit::Stack& stack) : schema_(op.schema()) {
@@ -104,7 +106,8 @@ void note(AttentionKernel kernel, double p, std::int64_t max_queries, std::int64
 void flash_forward(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const Arguments given(op, *stack);
   note(AttentionKernel::flash, given.number("dropout_p"), given.integer("max_q"), given.integer("max_k"));
-  TORCH_CHECK(given.tensor("query").dim() == 3 && given.tensor("query").size(2) % 8 == 0);
+  const at::Tensor query = given.tensor("query");
+  TORCH_CHECK(query.dim() == 3 && query.size(2) * query.element_size() % kHeadUnitBytes == 0);
   const at::Tensor none = at::empty({0});
   torch::jit::push(*stack,
                    attend(given.tensor("query"), given.tensor("key"), given.tensor("value"), given.tensor("cum_seq_q"),
@@ -125,7 +128,8 @@ void efficient_forward(const c10::OperatorHandle& op, torch::jit::Stack* stack) 
   const Arguments given(op, *stack);
   note(AttentionKernel::memory_efficient, given.number("dropout_p"), given.integer("max_seqlen_q"),
        given.integer("max_seqlen_k"));
-  TORCH_CHECK(given.tensor("query").dim() == 4 && given.tensor("query").size(0) == 1);
+  const at::Tensor query = given.tensor("query");
+  TORCH_CHECK(query.dim() == 4 && query.size(0) == 1 && query.size(3) * query.element_size() % kHeadUnitBytes == 0);
   const auto tokens = [&](std::string_view name) { return given.tensor(name).squeeze(0); };
   const at::Tensor none = at::empty({0});
   torch::jit::push(*stack,

@@ -88,7 +88,7 @@ TEST_P(KernelOfADevice, GivesWhatTheCpuGives) {
 }
 INSTANTIATE_TEST_SUITE_P(All, KernelOfADevice,
                          testing::Combine(testing::Values(AttentionKernel::flash, AttentionKernel::memory_efficient),
-                                          testing::Bool(), testing::Values(16, 12)));
+                                          testing::Bool(), testing::Values(16, 12, 26)));
 
 TEST(AttentionDropoutOfADevice, IsSeededByStepLayerAndFirstRow) {
   const Operands x = random_operands(false, 16, at::kFloat);

@@ -31,6 +31,14 @@ def test_faults_on_two_hosts(bench, ranks):
     faults.require_answered(faults.run_all(planned, bench, jobs=2, report=lambda *_: None))
 
 
+def test_ranks_killed_on_another_host(bench):
+    generator = random.Random(5)
+    planned = [faults.draw(generator, "kill", "collective_rounds", ranks, hosts=2) for ranks in (2, 2, 2, 2, 4, 4)]
+    results = faults.run_all(planned, bench, jobs=2, report=lambda *_: None)
+    faults.require_answered(results)
+    assert any("SIGTERM came while this rank waited for" in outcome.output for _, outcome, _ in results)
+
+
 # Over NcclCommunicator, with CUDA and NCCL in host memory: main threads wait in MPI, or are blocked by the device.
 def test_faults_over_nccl(bench):
     generator = random.Random(7)
