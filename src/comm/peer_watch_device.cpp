@@ -10,7 +10,7 @@ namespace {
 // Later than the main thread, which knows more, where that waits too.
 constexpr std::int64_t kTimeForMainThread = 1'000'000'000;
 // A rank's last sign may be a little younger than the wait; only later is it said that none is missing.
-constexpr std::int64_t kTimeForSilent = 2'000'000'000;
+constexpr std::int64_t kTimeForSilent = 1'500'000'000;
 // Longer between two looks, and this process was suspended; its peers probably too.
 constexpr std::int64_t kStall = 100'000'000;
 constexpr std::int64_t kFresh = 500'000'000;
