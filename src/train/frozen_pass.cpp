@@ -99,7 +99,7 @@ void run_frozen_pass(const FrozenEncoder& encoder, const Dataset& dataset, const
     }
     const std::vector<Bytes> parts = receivers == Receivers::root ? communicator.gather_to_root(values, 0, "features")
                                                                   : communicator.all_gather(values, "features");
-    ::malloc_trim(0);
+    ::malloc_trim(0);  // batches of other sizes leave holes
     if (parts.empty()) continue;
     // Batches were dealt in turn: so they are taken back.
     std::vector<std::size_t> used(parts.size());
