@@ -132,8 +132,8 @@ def test_several_ranks_do_what_one_does(tmp_path, job, ranks):
 @on_real_gpus
 def test_a_batch_that_does_not_fit_is_told(tmp_path, job):
     """A step of 20,000 rows, whose activations take more than any GPU has."""
-    model = save_bert(tmp_path / "model", hidden_size=2048, intermediate_size=8192, num_attention_heads=16, num_hidden_layers=4,
-                      attention_probs_dropout_prob=0.0)
+    model = save_bert(tmp_path / "model", hidden_size=2048, intermediate_size=8192, num_attention_heads=16,
+                      num_hidden_layers=4, attention_probs_dropout_prob=0.0)
     rows = write_csv(tmp_path / "train.csv", make_rows(20_000))
     done = train_on(DEVICE, {**job, "model": model, "train_file": rows}, tmp_path / "out", check=False,
                     global_batch_size=20_000)

@@ -2,12 +2,13 @@
 # Sourced by tests/gpu/run with the file of tests/gpu/pack: the compiler, CMake, mpirun and Python find what is in it.
 
 unpacked=$root/build/pack
-if [[ ! -e $unpacked/.from || $(< "$unpacked/.from") != "$(cksum < "$1")" ]]; then
+checksum=$(cksum < "$1")
+if [[ ! -e $unpacked/.from || $(< "$unpacked/.from") != "$checksum" ]]; then
   say "unpacking $1 into build/pack"
   rm -rf "$unpacked"
   mkdir -p "$unpacked"
   tar -C "$unpacked" -xJf "$1"
-  cksum < "$1" > "$unpacked/.from"
+  printf '%s\n' "$checksum" > "$unpacked/.from"
 fi
 
 system=$unpacked/system/usr

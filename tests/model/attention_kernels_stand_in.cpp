@@ -15,9 +15,9 @@ namespace {
 
 AttentionCall last;
 
-// The arguments of a call by their names: the order of the trailing ones differs between versions of torch.
 constexpr std::int64_t kHeadUnitBytes = 16;  // as the real kernels ask for
 
+// The arguments of a call by their names: the order of the trailing ones differs between versions of torch.
 class Arguments {
  public:
   Arguments(const c10::OperatorHandle& op, torch::jit::Stack& stack) : schema_(op.schema()) {
@@ -110,7 +110,7 @@ void flash_forward(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   TORCH_CHECK(query.dim() == 3 && query.size(2) * query.element_size() % kHeadUnitBytes == 0);
   const at::Tensor none = at::empty({0});
   torch::jit::push(*stack,
-                   attend(given.tensor("query"), given.tensor("key"), given.tensor("value"), given.tensor("cum_seq_q"),
+                   attend(query, given.tensor("key"), given.tensor("value"), given.tensor("cum_seq_q"),
                           given.tensor("cum_seq_k"), given.number("scale")),
                    none, none, none, none);
 }
