@@ -18,6 +18,12 @@ struct Vectors {
 template <std::int64_t lanes>
 using Floats = typename Vectors<lanes>::Floats;
 
+// The floats from here on, wherever they lie.
+template <std::int64_t lanes>
+[[gnu::always_inline]] inline const typename Vectors<lanes>::UnalignedFloats& vector_at(const float* values) {
+  return *reinterpret_cast<const typename Vectors<lanes>::UnalignedFloats*>(values);
+}
+
 // Kernel::run<lanes>(arguments...), compiled for the processor that runs it. What run calls has to be always inline:
 // only so it is compiled for that processor too.
 #if defined(__x86_64__)

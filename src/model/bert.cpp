@@ -4,11 +4,8 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/relu.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
@@ -18,10 +15,11 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "model/activation.h"
 #include "model/attention.h"
 #include "model/initial_parameter.h"
-#include "model/packed_linear.h"
 #include "model/safetensors.h"
+#include "model/trained_layer_norm.h"
 #include "model/trained_linear.h"
 #include "model/upload.h"
 #include "model/word_embedding.h"
@@ -91,6 +89,19 @@ at::Tensor BertForSequenceClassification::normalize(const at::Tensor& hidden, co
   return at::layer_norm(hidden, {config_.hidden_size}, layer_norm.weight, layer_norm.bias, config_.layer_norm_eps);
 }
 
+at::Tensor BertForSequenceClassification::add_and_normalize(const at::Tensor& x,
+                                                            const std::optional<HiddenDropout>& dropout,
+                                                            const at::Tensor& residual,
+                                                            const LayerNorm& layer_norm) const {
+  if (!is_on_device_ && x.scalar_type() == at::kFloat) {
+    return dropout_add_layer_norm(x, residual, layer_norm.weight, layer_norm.bias, config_.layer_norm_eps, dropout);
+  }
+  if (!dropout) return normalize(x + residual, layer_norm);
+  return normalize(
+      keyed_dropout(x, dropout->p, dropout->dropout, dropout->site, dropout->row_ids, dropout->offsets) + residual,
+      layer_norm);
+}
+
 at::Tensor BertForSequenceClassification::linear(const at::Tensor& input, const Linear& layer) const {
   if (!is_on_device_) return trained_linear(input, layer.weight, layer.bias, matmul_dtype_);
   return at::linear(input.to(matmul_dtype_), layer.weight.to(matmul_dtype_), layer.bias.to(matmul_dtype_));
@@ -138,8 +149,9 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
   const Layer& layer = layers_[index];
   const bool first_token_only = index + 1 == config_.num_hidden_layers;
   const std::vector<std::int64_t> offsets = layout.element_offsets(config_.hidden_size, first_token_only);
-  const auto drop = [&](const at::Tensor& x, DropoutSite site) {
-    return dropout ? keyed_dropout(x, config_.hidden_dropout_prob, *dropout, site, layout.row_ids, offsets) : x;
+  const auto drop_at = [&](DropoutSite site) -> std::optional<HiddenDropout> {
+    if (!dropout) return std::nullopt;
+    return HiddenDropout{config_.hidden_dropout_prob, *dropout, site, layout.row_ids, offsets};
   };
   const auto observe = [&](std::string_view module, const at::Tensor& output, std::string_view used_by) {
     if (observer_ == nullptr) return;
@@ -166,7 +178,7 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
   const at::Tensor projected = linear(context, layer.attention_output);
   observe("attention.output.dense", projected, "attention.output.LayerNorm");
   const at::Tensor attended =
-      normalize(drop(projected, DropoutSite::attention_output(index)) + input, layer.attention_layer_norm);
+      add_and_normalize(projected, drop_at(DropoutSite::attention_output(index)), input, layer.attention_layer_norm);
   observe("attention.output.LayerNorm", attended, "intermediate.dense");
 
   at::Tensor intermediate = linear(attended, layer.intermediate);
@@ -175,7 +187,8 @@ at::Tensor BertForSequenceClassification::run_layer(std::int64_t index, const at
   observe("intermediate", intermediate, "output.dense");
   const at::Tensor output = linear(intermediate, layer.output);
   observe("output.dense", output, "output.LayerNorm");
-  const at::Tensor result = normalize(drop(output, DropoutSite::output(index)) + attended, layer.output_layer_norm);
+  const at::Tensor result =
+      add_and_normalize(output, drop_at(DropoutSite::output(index)), attended, layer.output_layer_norm);
   if (observer_ != nullptr) {
     const std::string next =
         first_token_only ? "bert.pooler.dense" : fmt::format("bert.encoder.layer.{}.attention", index + 1);

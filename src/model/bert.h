@@ -17,6 +17,7 @@
 
 namespace bertdist {
 
+struct HiddenDropout;
 struct PackedLayout;
 
 // The sequences of a batch laid end to end: no padding, hence no mask.
@@ -149,6 +150,8 @@ class BertForSequenceClassification {
                        const std::optional<Dropout>& dropout) const;
   at::Tensor linear(const at::Tensor& input, const Linear& layer) const;
   at::Tensor normalize(const at::Tensor& hidden, const LayerNorm& layer_norm) const;
+  at::Tensor add_and_normalize(const at::Tensor& x, const std::optional<HiddenDropout>& dropout,
+                               const at::Tensor& residual, const LayerNorm& layer_norm) const;
 
   BertConfig config_;
   std::vector<NamedParameter> parameters_;

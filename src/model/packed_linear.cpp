@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "model/activation.h"
+
 namespace bertdist {
 
 namespace {
@@ -42,13 +44,6 @@ at::Tensor linear_pointwise(const at::Tensor& x, const at::Tensor& weight, const
 }
 
 }  // namespace
-
-at::Tensor activate(const at::Tensor& x, const std::string& hidden_act) {
-  if (hidden_act == "gelu" || hidden_act == "gelu_python") return at::gelu(x);
-  if (hidden_act == "relu") return at::relu(x);
-  if (hidden_act == "silu" || hidden_act == "swish") return at::silu(x);
-  return at::gelu(x, "tanh");  // gelu_new, gelu_fast, gelu_pytorch_tanh, gelu_python_tanh: one formula, many names
-}
 
 PackedLinear::PackedLinear(const at::Tensor& weight, const at::Tensor& bias, at::ScalarType dtype,
                            const std::string& hidden_act)

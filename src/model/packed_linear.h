@@ -23,7 +23,4 @@ class PackedLinear {
   bool packed_;
 };
 
-// The activation that config.json calls `hidden_act`.
-at::Tensor activate(const at::Tensor& x, const std::string& hidden_act);
-
 }  // namespace bertdist

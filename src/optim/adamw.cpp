@@ -27,6 +27,21 @@ std::int64_t num_blocks(std::int64_t num_elements) {
   return (num_elements + kBlock - 1) / kBlock;
 }
 
+// visit(block) for all, on all threads. Tasks are dealt out in turn: blocks that have nothing to do lie together.
+template <typename Visit>
+void for_each_block(std::int64_t num_elements, const Visit& visit) {
+  const std::int64_t num = num_blocks(num_elements), num_tasks = (num + kBlocksPerTask - 1) / kBlocksPerTask;
+  const std::int64_t num_shares = std::min<std::int64_t>(at::get_num_threads(), num_tasks);
+  at::parallel_for(0, num_shares, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t share = begin; share < end; ++share) {
+      for (std::int64_t task = share; task < num_tasks; task += num_shares) {
+        const std::int64_t last = std::min(num, (task + 1) * kBlocksPerTask);
+        for (std::int64_t block = task * kBlocksPerTask; block < last; ++block) visit(block);
+      }
+    }
+  });
+}
+
 struct Range {
   std::int64_t first, count;
 };
@@ -102,10 +117,11 @@ void AdamW::step_on_device(double learning_rate, const at::Tensor& grad_scale, c
 void AdamW::step(double learning_rate, float gradient_scale) {
   if (idle_.empty()) find_idle_blocks();
   const AdamWStep step = begin_step(learning_rate);
-  at::parallel_for(0, num_blocks(parameters_.num_elements()), kBlocksPerTask,
-                   [&](std::int64_t begin, std::int64_t end) {
-                     for (std::int64_t block = begin; block < end; ++block) update(block, step, gradient_scale);
-                   });
+  const Buffers buffers{.values = parameters_.values().data_ptr<float>(),
+                        .exp_avg = exp_avg_.data_ptr<float>(),
+                        .exp_avg_sq = exp_avg_sq_.data_ptr<float>(),
+                        .gradients = parameters_.reduced().data_ptr<float>()};
+  for_each_block(parameters_.num_elements(), [&](std::int64_t block) { update(block, buffers, step, gradient_scale); });
 }
 
 void AdamW::find_idle_blocks() {
@@ -113,26 +129,24 @@ void AdamW::find_idle_blocks() {
   const float* const exp_avg = exp_avg_.const_data_ptr<float>();
   const float* const exp_avg_sq = exp_avg_sq_.const_data_ptr<float>();
   idle_.resize(static_cast<std::size_t>(num_blocks(num_elements)));
-  at::parallel_for(0, std::ssize(idle_), kBlocksPerTask, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t block = begin; block < end; ++block) {
-      const auto [first, count] = range_of(block, num_elements);
-      idle_[static_cast<std::size_t>(block)] = is_zero(exp_avg + first, count) && is_zero(exp_avg_sq + first, count);
-    }
+  for_each_block(num_elements, [&](std::int64_t block) {
+    const auto [first, count] = range_of(block, num_elements);
+    idle_[static_cast<std::size_t>(block)] = is_zero(exp_avg + first, count) && is_zero(exp_avg_sq + first, count);
   });
 }
 
-void AdamW::update(std::int64_t block, const AdamWStep& step, float gradient_scale) {
+void AdamW::update(std::int64_t block, const Buffers& buffers, const AdamWStep& step, float gradient_scale) {
   const auto [first, count] = range_of(block, parameters_.num_elements());
-  float* const gradients = parameters_.gradients().data_ptr<float>() + first;
+  float* const gradients = buffers.gradients + first;
   std::uint8_t& idle = idle_[static_cast<std::size_t>(block)];
   idle = idle && is_zero(gradients, count);
   const auto update_part = [&](std::int64_t begin, std::int64_t end, double weight_decay) {
     if (begin >= end || (idle && weight_decay == 0)) return;
-    const auto at = [&](const at::Tensor& flat) { return flat.data_ptr<float>() + first + begin; };
     AdamWStep part = step;
     part.weight_decay = weight_decay;
-    update_adamw(at(parameters_.values()), at(exp_avg_), at(exp_avg_sq_), gradients + begin, end - begin,
-                 gradient_scale, part);
+    const std::int64_t offset = first + begin;
+    update_adamw(buffers.values + offset, buffers.exp_avg + offset, buffers.exp_avg_sq + offset, gradients + begin,
+                 end - begin, gradient_scale, part);
   };
   const std::int64_t decayed = std::clamp<std::int64_t>(parameters_.num_decayed_elements() - first, 0, count);
   update_part(0, decayed, step.weight_decay);
@@ -144,11 +158,9 @@ double grad_norm(const FlatParameters& parameters) {
   const std::int64_t num_elements = parameters.num_elements();
   const float* const gradients = parameters.reduced().const_data_ptr<float>();
   std::vector<double> squares(static_cast<std::size_t>(num_blocks(num_elements)));
-  at::parallel_for(0, std::ssize(squares), kBlocksPerTask, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t block = begin; block < end; ++block) {
-      const auto [first, count] = range_of(block, num_elements);
-      squares[static_cast<std::size_t>(block)] = sum_of_squares(gradients + first, count);
-    }
+  for_each_block(num_elements, [&](std::int64_t block) {
+    const auto [first, count] = range_of(block, num_elements);
+    squares[static_cast<std::size_t>(block)] = sum_of_squares(gradients + first, count);
   });
   return std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
 }

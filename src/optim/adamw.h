@@ -42,7 +42,10 @@ class AdamW {
 
  private:
   void find_idle_blocks();
-  void update(std::int64_t block, const AdamWStep& step, float gradient_scale);
+  struct Buffers {
+    float *values, *exp_avg, *exp_avg_sq, *gradients;
+  };
+  void update(std::int64_t block, const Buffers& buffers, const AdamWStep& step, float gradient_scale);
 
   FlatParameters& parameters_;
   AdamWOptions options_;

@@ -107,15 +107,15 @@ struct DotEight {
     std::int64_t i = 0;
     for (; i + lanes <= count; i += lanes) {
       const float* v = values + i;
-      const Vector r = at<lanes>(row + i);
-      s0 += r * at<lanes>(v);
-      s1 += r * at<lanes>(v + stride);
-      s2 += r * at<lanes>(v + 2 * stride);
-      s3 += r * at<lanes>(v + 3 * stride);
-      s4 += r * at<lanes>(v + 4 * stride);
-      s5 += r * at<lanes>(v + 5 * stride);
-      s6 += r * at<lanes>(v + 6 * stride);
-      s7 += r * at<lanes>(v + 7 * stride);
+      const Vector r = vector_at<lanes>(row + i);
+      s0 += r * vector_at<lanes>(v);
+      s1 += r * vector_at<lanes>(v + stride);
+      s2 += r * vector_at<lanes>(v + 2 * stride);
+      s3 += r * vector_at<lanes>(v + 3 * stride);
+      s4 += r * vector_at<lanes>(v + 4 * stride);
+      s5 += r * vector_at<lanes>(v + 5 * stride);
+      s6 += r * vector_at<lanes>(v + 6 * stride);
+      s7 += r * vector_at<lanes>(v + 7 * stride);
     }
     fold<lanes>(s0, s1, s0);
     fold<lanes>(s2, s3, s2);
@@ -129,12 +129,6 @@ struct DotEight {
       sums[k] = s0[k];
       for (std::int64_t rest = i; rest < count; ++rest) sums[k] += row[rest] * values[k * stride + rest];
     }
-  }
-
- private:
-  template <std::int64_t lanes>
-  [[gnu::always_inline]] static const typename Vectors<lanes>::UnalignedFloats& at(const float* values) {
-    return *reinterpret_cast<const typename Vectors<lanes>::UnalignedFloats*>(values);
   }
 };
 

@@ -16,7 +16,7 @@ namespace bertdist {
 // What a forward-only pass takes at once: enough for the matrix products to run at their full rate, on a CPU few enough
 // for the activations to stay in cache.
 inline BatchLimit forward_batch(bool on_device) {
-  return {.tokens = on_device ? 16'384 : 1024};
+  return {.tokens = on_device ? 16'384 : 512};
 }
 
 // A split's rows without repetitions, longest first: rows of the same tokens and types share what frozen layers make of

@@ -44,8 +44,10 @@ def test_operators_of_full_fine_tuning(tmp_path, layers):
     assert operators["aten::addmm_"] == 6 * layers
     assert operators["aten::mm"] == 6 * layers + 2 * 2
     assert not {"aten::bmm", "aten::softmax", "aten::matmul"} & operators.keys(), "attention is one node of the graph"
-    assert operators["aten::native_layer_norm"] == operators["aten::native_layer_norm_backward"] == 2 * layers + 1
-    assert sum(operators.values()) < 270 + 240 * layers, operators
+    # Of a layer neither dropout, the sum with what goes past it, LayerNorm nor GELU is left to libtorch.
+    assert operators["aten::native_layer_norm"] == operators["aten::native_layer_norm_backward"] == 1
+    assert "aten::gelu" not in operators and operators["aten::mul"] <= layers + 10
+    assert sum(operators.values()) < 255 + 220 * layers, operators
 
 
 def test_operators_of_a_heads_step(tmp_path):
@@ -57,12 +59,12 @@ def test_operators_of_a_heads_step(tmp_path):
 
 
 # A step has some vectors of indices of its own; libtorch's allocations are not counted, but for those of its headers: a
-# node of the graph that is not libtorch's own takes 16 of them, and a layer has seven.
+# node of the graph that is not libtorch's own takes 16 of them, and a layer has ten.
 def test_allocations(tmp_path):
     two, four, mixed, head = (cost_of_a_step(tmp_path / str(index), "allocations", **options)["allocations"]
                               for index, options in enumerate(({}, {"layers": 4}, {"lengths": (20, 21, 22, 23)},
                                                                {"freeze": "base_except_pooler"})))
     print(two, four, mixed, head)
-    assert two <= 290 and four - two <= 118 * 2, "a layer: its nodes, dropout's rows twice, and attention's results"
+    assert two <= 380 and four - two <= 166 * 2, "a layer: its nodes, dropout's rows twice, and attention's results"
     assert mixed <= two + 4, "a length: the group itself"
     assert head <= 20
