@@ -156,7 +156,7 @@ Options batch_options() {
       integer_option({"per_device_train_batch_size", section, kTrain, "Rows of one rank's batch."},
                      &Config::per_device_train_batch_size, between(1, 1 << 20)),
       integer_option({"per_device_eval_batch_size", section, kTrain,
-                      "The same in evaluations while training. Batches have 1,024 tokens instead where the whole "
+                      "The same in evaluations while training. Batches have 512 tokens instead where the whole "
                       "encoder is frozen and its output is not kept, and in evaluate and predict."},
                      &Config::per_device_eval_batch_size, between(1, 1 << 20)),
       optional_integer_option({"global_batch_size", section, kTrain,

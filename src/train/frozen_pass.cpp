@@ -6,6 +6,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <atomic>
 #include <numeric>
 
 #include "base/content_hash.h"
@@ -17,7 +18,7 @@ namespace bertdist {
 namespace {
 
 // Of each rank, before what was computed is handed over.
-constexpr std::size_t kBatchesPerRound = 16;
+constexpr std::size_t kBatchesPerRound = 32;
 
 struct HashedRow {
   XXH128_hash_t hash;
@@ -86,8 +87,9 @@ void run_frozen_pass(const FrozenEncoder& encoder, const Dataset& dataset, const
   for (std::size_t begin = 0; begin < batches[0].size(); begin += kBatchesPerRound) {
     const std::size_t end = std::max(begin, std::min(begin + kBatchesPerRound, mine.size()));
     std::vector<at::Tensor> outputs(end - begin);
-    at::parallel_for(0, std::ssize(outputs), 1, [&](std::int64_t first, std::int64_t last) {
-      for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+    std::atomic<std::size_t> next = 0;  // each thread takes another batch when it is done with one
+    at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) {
+      for (std::size_t i = next++; i < outputs.size(); i = next++) {
         outputs[i] = compute(mine[begin + i]);
         communicator.progress().advance();
       }

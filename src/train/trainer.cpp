@@ -151,12 +151,18 @@ const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {
   return *plan_;
 }
 
-// A head's step takes microseconds: to wake threads for each of its operators costs more than they save, and far more
-// where other programs use the cores too.
-int Trainer::threads_of_step(std::int64_t num_rows) const {
+// A head's step that takes microseconds: to wake threads for each of its operators costs more than they save, and far
+// more where other programs use the cores too.
+bool Trainer::is_small_head_step(std::int64_t num_rows) const {
   constexpr std::int64_t kSmallStep = 100'000'000;  // floating-point operations
-  const bool is_small = 6 * num_rows * parameters_.num_elements() < kSmallStep;
-  return train_forward_.keeps_cls_features() && is_small ? 1 : identity_.num_threads;
+  return train_forward_.keeps_cls_features() && 6 * num_rows * parameters_.num_elements() < kSmallStep;
+}
+
+// A head's gradient need not be made at all where nobody waits for it. So each rank updates by all rows of a small
+// step, whose features all have: that takes less time than to sum the parameters' gradients would.
+bool Trainer::every_rank_does_all_rows() const {
+  if (!head_step_) return false;
+  return num_ranks_ == 1 || (is_small_head_step(global_batch_size_) && !config_.grad_reduce_in_bf16);
 }
 
 // One, or all where they are simulated.
@@ -174,14 +180,15 @@ std::optional<StepResult> Trainer::train_step(std::int64_t step) {
   const auto global_rows = plan_of_epoch(step / steps_per_epoch_).global_rows(step % steps_per_epoch_);
 
   // As many on each rank, whatever its share is: the bits of a norm depend on it.
-  const OperatorThreads threads(threads_of_step(ceil_div(std::ssize(global_rows), num_ranks_)));
+  const bool is_small = is_small_head_step(ceil_div(std::ssize(global_rows), num_ranks_));
+  const OperatorThreads threads(is_small ? 1 : identity_.num_threads);
   communicator_.progress().set_step(step + 1);
   communicator_.progress().enter("forward and backward");
   std::optional<StepResult> result;
   if (device_step_) {
     result = step_on_device(step);
   } else {
-    result = head_step_ && num_ranks_ == 1 ? head_step_of_one_rank(step, global_rows) : data_parallel_step(step);
+    result = every_rank_does_all_rows() ? replicated_head_step(step, global_rows) : data_parallel_step(step);
     account_for(*result);
   }
   if (debugger_) {
@@ -252,16 +259,26 @@ StepResult Trainer::data_parallel_step(std::int64_t step) {
   return result;
 }
 
-// With nobody to share it with, a head's gradient need not be made at all.
-StepResult Trainer::head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows) {
+bool Trainer::any_rank_stops() {
+  float stops = stop_.signal() ? 1 : 0;
+  if (communicator_.world_size() > 1) {
+    communicator_.all_reduce(buffer_of(std::span(&stops, 1)), ReduceOp::max, "stop requests");
+  }
+  return stops > 0;
+}
+
+StepResult Trainer::replicated_head_step(std::int64_t step, std::span<const std::int64_t> rows) {
   enter(StepPhase::data);
   const at::Tensor features = next_head_features_.defined() ? next_head_features_ : train_forward_.cls_features(rows);
   const StepResult result{.step = step,
                           .loss = head_forward_backward(rows, features, std::ssize(rows), step),
                           .grad_norm = head_step_->grad_norm(),
                           .learning_rate = schedule_.at(step),
-                          .stop_requested = stop_.signal().has_value()};
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) fail_not_finite(rows, result);
+                          .stop_requested = any_rank_stops()};
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+    const bool is_simulation = num_ranks_ != communicator_.world_size();
+    fail_not_finite(is_simulation ? rows : plan_->rows(step % steps_per_epoch_, communicator_.rank()), result);
+  }
 
   if (debugger_ && debugger_->shows_parameters_of(step)) {
     head_step_->add_gradient(parameters_.gradients().data_ptr<float>());

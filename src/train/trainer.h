@@ -116,7 +116,8 @@ class Trainer {
   at::Tensor loss_of(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step) const;
 
   std::vector<int> ranks_of_this_process() const;
-  int threads_of_step(std::int64_t num_rows) const;
+  bool is_small_head_step(std::int64_t num_rows) const;
+  bool every_rank_does_all_rows() const;
   std::optional<Dropout> dropout_of(std::int64_t step) const;
   std::optional<StepResult> train_step(std::int64_t step);
   StepResult data_parallel_step(std::int64_t step);
@@ -125,7 +126,8 @@ class Trainer {
   std::optional<StepResult> wait_for_result();
   std::optional<StepResult> take_result_from_device();
   void account_for(const StepResult& result);
-  StepResult head_step_of_one_rank(std::int64_t step, std::span<const std::int64_t> rows);
+  StepResult replicated_head_step(std::int64_t step, std::span<const std::int64_t> rows);
+  bool any_rank_stops();
   double forward_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
   at::Tensor recorded_backward(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step);
   double head_forward_backward(std::span<const std::int64_t> indices, const at::Tensor& features,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the tables of docs/performance.md, between its markers, from what tests/bench/run left in a JSON file.
+"""Writes tables of docs/performance.md, between the markers that name the JSON file which tests/bench/run left.
 
 usage: tests/bench/report.py docs/performance.json
 """
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/performance.md"
-BEGIN, END = "<!-- from performance.json -->\n", "<!-- end -->\n"
+END = "<!-- end -->\n"
 
 
 def median(runs, key):
@@ -41,14 +41,17 @@ def memory_table(groups):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    report = json.loads(Path(sys.argv[1]).read_text())
+    path = Path(sys.argv[1])
+    report = json.loads(path.read_text())
     if report["quick"]:
         sys.exit("error: these are the figures of --quick, which are not for publishing")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     text = "\n".join([f"{report['processor']}, {report['cores']} cores; {versions}.", "", *comparison_table(report["groups"]),
                       "", *memory_table(report["groups"]), ""])
-    page = PAGE.read_text()
-    PAGE.write_text(re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: BEGIN + text + END, page, flags=re.DOTALL))
+    page, begin = PAGE.read_text(), f"<!-- from {path.name} -->\n"
+    if begin not in page:
+        sys.exit(f"error: {PAGE} has no place for '{path.name}'")
+    PAGE.write_text(re.sub(re.escape(begin) + ".*?" + re.escape(END), lambda _: begin + text + END, page, flags=re.DOTALL))
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pool(folder):
-    """Enough rows that each of four ranks computes some: evaluate and predict form batches of 1,024 tokens."""
+    """Enough rows that each of four ranks computes some: evaluate and predict form batches of 512 tokens."""
     tokenizer = AutoTokenizer.from_pretrained(folder / "dropout")
     texts = [text for text, _ in make_rows(POOL_ROWS, seed=3)]
     tokens = sum(len(ids) for ids in tokenizer(texts, truncation=True, max_length=48)["input_ids"])
-    assert tokens > 6 * 1024 and tokens % 1024 and POOL_ROWS % 2 and POOL_ROWS % 3
+    assert tokens > 12 * 512 and tokens % 512 and POOL_ROWS % 2 and POOL_ROWS % 3
     return folder / "pool.csv"
 
 
@@ -62,6 +62,17 @@ def test_the_same_losses_at_any_number_of_ranks(folder, name, options):
         for ours, theirs in zip(evaluations_of(output_dir), evaluations, strict=True):
             assert ours["eval_loss"] == pytest.approx(theirs["eval_loss"], abs=1e-5, rel=0)
             assert ours["eval_accuracy"] == theirs["eval_accuracy"]
+
+
+def test_a_heads_small_steps_have_the_same_bits_at_any_number_of_ranks(folder):
+    """Each rank takes all rows of such a step. Not so where gradients are to be exchanged as bfloat16 numbers."""
+    def model_of(ranks, name, **options):
+        output_dir = train_at(folder, ranks, name, freeze="base_except_pooler", weight_decay=0.1, **options)
+        return (output_dir / "model.safetensors").read_bytes()
+
+    one = model_of(0, "bits")
+    assert all(model_of(ranks, "bits") == one for ranks in (1, 2, 3, 4))
+    assert model_of(2, "rounded", grad_reduce_in_bf16=True) != one
 
 
 def test_samples_per_second_counts_the_rows_there_are(folder):
