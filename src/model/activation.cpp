@@ -17,7 +17,7 @@ namespace bertdist {
 namespace {
 
 // x Phi(x) and Phi(x) + x phi(x), Phi being the normal distribution by Abramowitz and Stegun's formula 7.1.26 for the
-// error function (off by 1.5e-7 at most, and the same formula as oneDNN's).
+// error function, which is off by 1.5e-7 at most.
 template <std::int64_t lanes>
 [[gnu::always_inline]] inline void gelu(Floats<lanes>& x, Floats<lanes>& derivative) {
   using Vector = Floats<lanes>;

@@ -19,6 +19,7 @@ namespace {
 
 // The gradients of weight and bias are summed in as many parts, whatever the number of threads is.
 constexpr std::int64_t kParts = 16;
+constexpr std::int64_t kGrain = 16;  // rows
 
 // One row of `hidden` numbers; mask: 0 or dropout's factor for each, or none.
 struct Normalize {
@@ -150,7 +151,7 @@ class DropoutAddLayerNorm : public torch::autograd::Function<DropoutAddLayerNorm
           *factors = drops ? mask.mutable_data_ptr<float>() : nullptr;
     std::optional<HiddenMask> hidden_mask;
     if (drops) hidden_mask.emplace(*dropout, hidden);
-    at::parallel_for(0, num_rows, kParts, [&](std::int64_t begin, std::int64_t end) {
+    at::parallel_for(0, num_rows, kGrain, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
         const std::int64_t first = row * hidden;
         if (hidden_mask) hidden_mask->fill(factors + first, row);

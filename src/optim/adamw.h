@@ -41,10 +41,10 @@ class AdamW {
   void set_num_updates(std::int64_t num_updates);
 
  private:
-  void find_idle_blocks();
   struct Buffers {
     float *values, *exp_avg, *exp_avg_sq, *gradients;
   };
+  void find_idle_blocks();
   void update(std::int64_t block, const Buffers& buffers, const AdamWStep& step, float gradient_scale);
 
   FlatParameters& parameters_;

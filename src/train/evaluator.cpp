@@ -1,6 +1,5 @@
 #include "train/evaluator.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 #include <fmt/core.h>
@@ -13,6 +12,7 @@
 #include "base/error.h"
 #include "data/split.h"
 #include "train/divergence.h"
+#include "train/in_turn.h"
 #include "train/logit_table.h"
 
 namespace bertdist {
@@ -20,7 +20,7 @@ namespace bertdist {
 namespace {
 
 // Bounds what a rank holds before it hands it over.
-constexpr std::size_t kBatchesPerRound = 64;
+constexpr std::size_t kBatchesPerRound = 128;
 
 void append_records(Bytes& records, std::span<const std::int64_t> rows, const at::Tensor& logits) {
   const at::Tensor values = logits.contiguous();
@@ -66,12 +66,10 @@ std::vector<float> gather_logits(std::span<const std::int32_t> lengths, const Ba
   for (std::size_t begin = 0; begin < most; begin += kBatchesPerRound) {
     const std::size_t end = std::max(begin, std::min(begin + kBatchesPerRound, batches.size()));
     std::vector<at::Tensor> logits(end - begin);
-    at::parallel_for(0, std::ssize(logits), 1, [&](std::int64_t first, std::int64_t last) {
+    for_each_in_turn(logits.size(), [&](std::size_t i) {
       const c10::NoGradGuard no_grad;
-      for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
-        logits[i] = batch_logits(batches[begin + i]).to(at::kCPU);
-        communicator.progress().advance();
-      }
+      logits[i] = batch_logits(batches[begin + i]).to(at::kCPU);
+      communicator.progress().advance();
     });
     Bytes records;
     for (std::size_t i = 0; i < logits.size(); ++i) append_records(records, batches[begin + i], logits[i]);

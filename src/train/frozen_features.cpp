@@ -98,6 +98,7 @@ std::optional<FrozenFeatures> FrozenFeatures::compute(const BertForSequenceClass
                  {"tokens", rows.content_hash},
                  {"dtype", fmt::format("{}{}", options.dtype == at::kFloat ? "float32" : "bfloat16",
                                        model.is_on_device() ? " on a GPU" : "")},
+                 {"batch", fmt::format("{} tokens", forward_batch(model.is_on_device()).tokens)},  // decides last bits
                  {"output", fmt::format("{} after layer {}", cls_only ? "[CLS]" : "all tokens", num_layers)}},
       .hidden_size = features.hidden_size_,
       .num_vectors = features.offsets_.back()};

@@ -1,16 +1,15 @@
 #include "train/frozen_pass.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 #include <malloc.h>
 
 #include <algorithm>
-#include <atomic>
 #include <numeric>
 
 #include "base/content_hash.h"
 #include "data/split.h"
+#include "train/in_turn.h"
 #include "train/tensor_bytes.h"
 
 namespace bertdist {
@@ -87,12 +86,9 @@ void run_frozen_pass(const FrozenEncoder& encoder, const Dataset& dataset, const
   for (std::size_t begin = 0; begin < batches[0].size(); begin += kBatchesPerRound) {
     const std::size_t end = std::max(begin, std::min(begin + kBatchesPerRound, mine.size()));
     std::vector<at::Tensor> outputs(end - begin);
-    std::atomic<std::size_t> next = 0;  // each thread takes another batch when it is done with one
-    at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) {
-      for (std::size_t i = next++; i < outputs.size(); i = next++) {
-        outputs[i] = compute(mine[begin + i]);
-        communicator.progress().advance();
-      }
+    for_each_in_turn(outputs.size(), [&](std::size_t i) {
+      outputs[i] = compute(mine[begin + i]);
+      communicator.progress().advance();
     });
     Bytes values;
     for (const at::Tensor& output : outputs) {

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/ones_like.h>
 #include <c10/core/GradMode.h>
@@ -75,6 +76,7 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
     device_step_.emplace(parameters_, reducer_, optimizer_, config.max_grad_norm);
   } else if (trains_head_alone(model) && train_forward_.keeps_cls_features()) {
     head_step_.emplace(HeadLayout{.hidden = model.config().hidden_size, .num_labels = model.config().num_labels()});
+    every_rank_does_all_rows_ = every_rank_can_do_all_rows();
   }
   identity_.train_data = train.fingerprint();
   identity_.frozen_weights = frozen_weights();
@@ -151,18 +153,28 @@ const TrainPlan& Trainer::plan_of_epoch(std::int64_t epoch) {
   return *plan_;
 }
 
-// A head's step that takes microseconds: to wake threads for each of its operators costs more than they save, and far
-// more where other programs use the cores too.
-bool Trainer::is_small_head_step(std::int64_t num_rows) const {
-  constexpr std::int64_t kSmallStep = 100'000'000;  // floating-point operations
-  return train_forward_.keeps_cls_features() && 6 * num_rows * parameters_.num_elements() < kSmallStep;
+// Floating-point operations of a head's step.
+std::int64_t Trainer::head_step_size(std::int64_t num_rows) const {
+  return 6 * num_rows * parameters_.num_elements();
 }
 
-// A head's gradient need not be made at all where nobody waits for it. So each rank updates by all rows of a small
-// step, whose features all have: that takes less time than to sum the parameters' gradients would.
-bool Trainer::every_rank_does_all_rows() const {
-  if (!head_step_) return false;
-  return num_ranks_ == 1 || (is_small_head_step(global_batch_size_) && !config_.grad_reduce_in_bf16);
+// A head's step takes microseconds: to wake threads for each of its operators costs more than they save, and far more
+// where other programs use the cores too.
+int Trainer::threads_of_step(std::int64_t num_rows) const {
+  constexpr std::int64_t kSmallStep = 100'000'000;
+  return train_forward_.keeps_cls_features() && head_step_size(num_rows) < kSmallStep ? 1 : identity_.num_threads;
+}
+
+// A head's gradient need not be made at all where nobody waits for it. So each rank updates by all rows of a step that
+// is smaller still, whose features all have: that takes less time than to sum the parameters' gradients would. Unlike
+// processors would sum them in different orders. Collective.
+bool Trainer::every_rank_can_do_all_rows() const {
+  constexpr std::int64_t kSmallerThanASum = 30'000'000;
+  if (num_ranks_ == 1) return true;
+  if (head_step_size(global_batch_size_) >= kSmallerThanASum || config_.grad_reduce_in_bf16) return false;
+  const std::string vectors = at::get_cpu_capability();
+  const std::vector<Bytes> all = communicator_.all_gather(std::as_bytes(std::span(vectors)), "vector instructions");
+  return std::all_of(all.begin(), all.end(), [&](const Bytes& one) { return one == all.front(); });
 }
 
 // One, or all where they are simulated.
@@ -180,15 +192,14 @@ std::optional<StepResult> Trainer::train_step(std::int64_t step) {
   const auto global_rows = plan_of_epoch(step / steps_per_epoch_).global_rows(step % steps_per_epoch_);
 
   // As many on each rank, whatever its share is: the bits of a norm depend on it.
-  const bool is_small = is_small_head_step(ceil_div(std::ssize(global_rows), num_ranks_));
-  const OperatorThreads threads(is_small ? 1 : identity_.num_threads);
+  const OperatorThreads threads(threads_of_step(ceil_div(std::ssize(global_rows), num_ranks_)));
   communicator_.progress().set_step(step + 1);
   communicator_.progress().enter("forward and backward");
   std::optional<StepResult> result;
   if (device_step_) {
     result = step_on_device(step);
   } else {
-    result = every_rank_does_all_rows() ? replicated_head_step(step, global_rows) : data_parallel_step(step);
+    result = every_rank_does_all_rows_ ? replicated_head_step(step, global_rows) : data_parallel_step(step);
     account_for(*result);
   }
   if (debugger_) {

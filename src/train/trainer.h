@@ -116,8 +116,9 @@ class Trainer {
   at::Tensor loss_of(std::span<const std::int64_t> indices, std::int64_t global_count, std::int64_t step) const;
 
   std::vector<int> ranks_of_this_process() const;
-  bool is_small_head_step(std::int64_t num_rows) const;
-  bool every_rank_does_all_rows() const;
+  std::int64_t head_step_size(std::int64_t num_rows) const;
+  int threads_of_step(std::int64_t num_rows) const;
+  bool every_rank_can_do_all_rows() const;
   std::optional<Dropout> dropout_of(std::int64_t step) const;
   std::optional<StepResult> train_step(std::int64_t step);
   StepResult data_parallel_step(std::int64_t step);
@@ -166,7 +167,8 @@ class Trainer {
   AdamW optimizer_;
   Forward train_forward_;
   std::optional<Forward> validation_forward_;
-  std::optional<HeadStep> head_step_;  // where nothing but a head is trained, on the CPU
+  std::optional<HeadStep> head_step_;      // where nothing but a head is trained, on the CPU
+  bool every_rank_does_all_rows_ = false;  // of a head's step
   std::optional<DeviceStep> device_step_;
   at::Tensor next_head_features_;  // of the coming step's rows, where they are known
   RunIdentity identity_;

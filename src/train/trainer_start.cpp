@@ -131,7 +131,7 @@ void Trainer::announce() const {
   log_.info("{}, global batch {}: {} an epoch, {} in all", counted(train_.size(), "training row"), global_batch_size_,
             counted(steps_per_epoch_, "step"), with_thousands_separators(state_.max_steps));
   const std::size_t num_buckets = reducer_.buckets().size();
-  if (communicator_.world_size() == 1 || num_buckets == 1) return;
+  if (communicator_.world_size() == 1 || num_buckets == 1 || every_rank_does_all_rows_) return;
   log_.info("gradients are summed in {} buckets{}{}", num_buckets,
             config_.grad_reduce_in_bf16 ? ", those of matrices in bfloat16," : "",
             config_.overlap_grad_reduce ? " while backward goes on" : "");

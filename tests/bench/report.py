@@ -49,8 +49,8 @@ def main():
     text = "\n".join([f"{report['processor']}, {report['cores']} cores; {versions}.", "", *comparison_table(report["groups"]),
                       "", *memory_table(report["groups"]), ""])
     page, begin = PAGE.read_text(), f"<!-- from {path.name} -->\n"
-    if begin not in page:
-        sys.exit(f"error: {PAGE} has no place for '{path.name}'")
+    if page.count(begin) != 1:
+        sys.exit(f"error: {PAGE} does not have one place for '{path.name}'")
     PAGE.write_text(re.sub(re.escape(begin) + ".*?" + re.escape(END), lambda _: begin + text + END, page, flags=re.DOTALL))
 
 

@@ -13,6 +13,7 @@ TIMES = ("time", "_runtime", "_per_second")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
     save_bert(folder / "model", dropout=0.2)
+    save_bert(folder / "wide", hidden_size=640, num_hidden_layers=1)  # 16 rows of its head are too many for each rank
     write_csv(folder / "train.csv", make_rows(29))
     write_csv(folder / "validation.csv", make_rows(11, seed=1))
     return folder
@@ -46,7 +47,7 @@ def run(folder, name, *, ranks=0, **options):
                "validation_file": folder / "validation.csv", "num_threads": 1, **options}
     options = {key: value for key, value in options.items() if value is not None}
     output = folder / "output"
-    result = train(folder / "model", output, ranks=ranks, **options)
+    result = train(folder / options.pop("model", "model"), output, ranks=ranks, **options)
     shutil.move(output, folder / name)
     return folder / name, result
 
@@ -59,6 +60,7 @@ def run(folder, name, *, ranks=0, **options):
     ("bf16_reduced", 3, {"grad_reduce_in_bf16": True, "ddp_bucket_cap_mb": 0.01, "gradient_accumulation_steps": 2}),
     ("head", 2, {"freeze": "base_except_pooler"}),
     ("head", 3, {"freeze": "base_except_pooler", "num_threads": 2}),
+    ("wide_head", 2, {"freeze": "base_except_pooler", "model": "wide", "global_batch_size": 16}),
     ("last_layer", 3, {"freeze": "{first_layers = 1}"}),
     ("frozen_dropout", 2, {"freeze": "base_except_pooler", "frozen_dropout": True}),
     ("rows_for_some_ranks", 3, {"max_train_samples": 7, "global_batch_size": 5}),

@@ -61,7 +61,8 @@ def test_a_trace_has_phases_and_operators(folder, tmp_path, max_steps, num_trace
     assert names["optimizer"] == num_traced
     if freeze == "none":
         assert names["forward"] == names["backward"] == num_traced
-        assert names["aten::layer_norm"] == num_traced * 5 and names["aten::native_layer_norm_backward"] == num_traced * 5
+        # Of the embeddings; a layer's are nodes of their own.
+        assert names["aten::layer_norm"] == names["aten::native_layer_norm_backward"] == num_traced
     else:
         assert names["forward and backward"] == num_traced and names["aten::tanh"] >= num_traced
     # The steps themselves are not changed by it.
