@@ -38,10 +38,10 @@ print(len(tokens), len(tokens[len(tokens) - 1]["input_ids"]))
 """
 
 
-def write_table(path, megabytes):
+def write_table(path, megabytes, sst2=DATA / "sst2/train.tsv"):
     """SST-2's sentences, a few a row, in quotes, with a label."""
     rng = random.Random(1)
-    with open(DATA / "sst2/train.tsv", encoding="utf-8") as file:
+    with open(sst2, encoding="utf-8") as file:
         sentences = [line.rstrip("\n").split("\t")[1] for line in file][1:]
     with open(path, "w", encoding="utf-8") as file:
         size = file.write("text,label\n")

@@ -24,8 +24,8 @@ def comparison_table(groups):
         for row in group["comparisons"]:
             runs = group["runs"]
             rounds = len(row["ratios"])
-            lines.append(f"| {group['title']}: {row['ours']} | {row['peer']} | {median(runs[row['ours']], 'seconds'):.1f} "
-                         f"| {median(runs[row['peer']], 'seconds'):.1f} | {row['ratio']:.3g}"
+            lines.append(f"| {group['title']}: {row['ours']} | {row['peer']} | {median(runs[row['ours']], 'seconds'):.3g} "
+                         f"| {median(runs[row['peer']], 'seconds'):.3g} | {row['ratio']:.3g}"
                          f"{' (one round)' if rounds == 1 else ''} | {row['target']} |")
     return lines
 
@@ -34,6 +34,8 @@ def memory_table(groups):
     lines = ["| work | program | CPU seconds | peak memory, MiB |", "| --- | --- | ---: | ---: |"]
     for group in groups.values():
         for name, runs in group["runs"].items():
+            if "mib" not in runs[0]:
+                continue
             lines.append(f"| {group['title']} | {name} | {median(runs, 'cpu_seconds'):.1f} | {median(runs, 'mib'):.0f} |")
     return lines
 
