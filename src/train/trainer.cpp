@@ -7,6 +7,7 @@
 #include <ATen/ops/ones_like.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <chrono>
@@ -30,6 +31,13 @@ std::vector<TrainableParameter> trainable_parameters(const BertForSequenceClassi
     if (parameter.tensor.requires_grad()) trainable.push_back({parameter.name, parameter.tensor});
   }
   return trainable;
+}
+
+// A step takes about what the last one freed: what malloc has given back meanwhile the kernel would clear again.
+void keep_freed_memory() {
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);  // bytes, the largest that glibc takes
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  ::mallopt(M_TOP_PAD, 16 << 20);
 }
 
 std::int64_t ceil_div(std::int64_t dividend, std::int64_t divisor) {
@@ -77,6 +85,8 @@ Trainer::Trainer(const Config& config, BertForSequenceClassification& model, con
   } else if (trains_head_alone(model) && train_forward_.keeps_cls_features()) {
     head_step_.emplace(HeadLayout{.hidden = model.config().hidden_size, .num_labels = model.config().num_labels()});
     every_rank_does_all_rows_ = every_rank_can_do_all_rows();
+  } else {
+    keep_freed_memory();
   }
   identity_.train_data = train.fingerprint();
   identity_.frozen_weights = frozen_weights();
