@@ -65,13 +65,13 @@ void fill_groups(float* __restrict mask, std::int64_t first, std::int64_t last, 
   }
 }
 
-void require_fitting(const at::Tensor& x, std::span<const std::int64_t> row_ids,
-                     std::span<const std::int64_t> offsets) {
+}  // namespace
+
+void require_fitting_rows(const at::Tensor& x, std::span<const std::int64_t> row_ids,
+                          std::span<const std::int64_t> offsets) {
   if (offsets.size() == row_ids.size() + 1 && offsets.front() == 0 && offsets.back() == x.numel()) return;
   throw Error(ExitCode::internal, "the rows of a dropout mask do not fit its tensor");
 }
-
-}  // namespace
 
 KeyedMask::KeyedMask(double p, const Dropout& dropout, DropoutSite site)
     : dropout_(dropout),
@@ -103,7 +103,7 @@ void KeyedMask::fill(float* mask, std::int64_t row_id, std::int64_t first, std::
 
 at::Tensor keyed_dropout_by_operators(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
                                       std::span<const std::int64_t> row_ids, std::span<const std::int64_t> offsets) {
-  require_fitting(x, row_ids, offsets);
+  require_fitting_rows(x, row_ids, offsets);
   if (p == 0.0) return x;
   const KeyedMask mask(p, dropout, site);
   std::vector<PhiloxKey> keys;
@@ -117,7 +117,7 @@ at::Tensor keyed_dropout_by_operators(const at::Tensor& x, double p, const Dropo
 at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
                          std::span<const std::int64_t> row_ids, std::span<const std::int64_t> offsets) {
   if (!x.is_cpu()) return keyed_dropout_by_operators(x, p, dropout, site, row_ids, offsets);
-  require_fitting(x, row_ids, offsets);
+  require_fitting_rows(x, row_ids, offsets);
   if (p == 0.0) return x;
   const KeyedMask keyed_mask(p, dropout, site);
   at::Tensor mask = at::empty(x.sizes(), at::kFloat);

@@ -53,6 +53,10 @@ at::Tensor keyed_dropout_by_operators(const at::Tensor& x, double p, const Dropo
 at::Tensor keyed_dropout(const at::Tensor& x, double p, const Dropout& dropout, DropoutSite site,
                          std::span<const std::int64_t> row_ids);
 
+// Throws Error(internal) unless `offsets` are as above.
+void require_fitting_rows(const at::Tensor& x, std::span<const std::int64_t> row_ids,
+                          std::span<const std::int64_t> offsets);
+
 // The same masks, for code that multiplies while it computes.
 class KeyedMask {
  public:

@@ -127,13 +127,6 @@ class HiddenMask {
   std::int64_t hidden_;
 };
 
-void require_fitting(const at::Tensor& x, const at::Tensor& residual, const std::optional<HiddenDropout>& dropout) {
-  const bool fits = x.sizes() == residual.sizes() &&
-                    (!dropout || (dropout->offsets.size() == dropout->row_ids.size() + 1 &&
-                                  dropout->offsets.front() == 0 && dropout->offsets.back() == x.numel()));
-  if (!fits) throw Error(ExitCode::internal, "the rows of a dropout mask do not fit its tensor");
-}
-
 class DropoutAddLayerNorm : public torch::autograd::Function<DropoutAddLayerNorm> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& residual,
@@ -201,7 +194,8 @@ class DropoutAddLayerNorm : public torch::autograd::Function<DropoutAddLayerNorm
 
 at::Tensor dropout_add_layer_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
                                   const at::Tensor& bias, double eps, const std::optional<HiddenDropout>& dropout) {
-  require_fitting(x, residual, dropout);
+  if (x.sizes() != residual.sizes()) throw Error(ExitCode::internal, "x and residual differ in shape");
+  if (dropout) require_fitting_rows(x, dropout->row_ids, dropout->offsets);
   return DropoutAddLayerNorm::apply(x.contiguous(), residual.contiguous(), weight, bias, eps, dropout);
 }
 
